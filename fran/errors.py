@@ -1,0 +1,89 @@
+"""Errors meant for users.
+
+A message says which argument or file, what was expected, what came, and what to do next. Commands print the message
+of a `FranError` without a traceback and exit with status 1; anything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["note", "warning", "error"]
+
+
+class FranError(Exception):
+    """Base of every error that a user can act on."""
+
+
+class ConfigError(FranError, ValueError):
+    """A setting is unknown, of the wrong type, or impossible."""
+
+
+class DataError(FranError, ValueError):
+    """A raw file or a case is not what it should be."""
+
+
+class GeometryError(DataError):
+    """Two grids that should agree do not, or an affine cannot be used."""
+
+
+class StoreError(FranError, RuntimeError):
+    """A file that fran itself wrote is missing, stale or damaged."""
+
+
+@dataclass(frozen=True)
+class CaseProblem:
+    """One thing that is wrong, or worth knowing, about one case.
+
+    Attributes:
+        case_id: the case, or the datasource where no case can be named.
+        path: the file that was looked at.
+        what: the property, for instance ``"spacing"``.
+        expected: what it should have been.
+        found: what it was.
+        next_step: what the user can do about it.
+        severity: ``"error"`` leaves the case out; ``"warning"`` and ``"note"`` keep it.
+    """
+
+    case_id: str
+    path: str
+    what: str
+    expected: str
+    found: str
+    next_step: str
+    severity: Severity = "error"
+
+
+class CasesFailed(DataError):
+    """Some cases failed while the others went through; carries every problem and prints them as one table."""
+
+    def __init__(self, title: str, problems: Sequence[CaseProblem]) -> None:
+        self.title = title
+        self.problems = tuple(problems)
+        super().__init__(f"{title}\n{problems_table(problems)}")
+
+    def __reduce__(self) -> tuple[type[CasesFailed], tuple[str, tuple[CaseProblem, ...]]]:
+        return type(self), (self.title, self.problems)
+
+
+def problems_table(problems: Sequence[CaseProblem]) -> str:
+    """Problems as plain text, one block a case, that stays readable in a log file and in a narrow terminal."""
+    lines: list[str] = []
+    for problem in problems:
+        lines.append(f"  {problem.severity}: {problem.case_id}: {problem.what}")
+        lines.append(f"      expected {problem.expected}")
+        lines.append(f"      found    {problem.found}")
+        lines.append(f"      file     {problem.path}")
+        lines.append(f"      next     {problem.next_step}")
+    return "\n".join(lines)
+
+
+def choices(value: object, valid: Sequence[str]) -> str:
+    """`valid` as text, with the nearest spelling of `value` first, for the end of an error message."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(str(value), valid, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return f"{hint}choices: {', '.join(sorted(valid))}"

@@ -1,0 +1,1 @@
+"""Reading and writing files: volumes, case files, manifests, checkpoints."""
