@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -76,7 +78,7 @@ def test_starts_cover_the_axis_with_at_least_the_overlap(size: int) -> None:
     starts = tile_starts(size, 8, 0.5)
     assert starts[0] == 0
     assert starts[-1] == size - 8
-    assert all(0 < b - a <= 4 for a, b in zip(starts, starts[1:], strict=False))
+    assert all(0 < b - a <= 4 for a, b in pairwise(starts))
 
 
 def test_progress_is_reported() -> None:
