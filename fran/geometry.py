@@ -192,7 +192,7 @@ def axis_map(src: Grid, dst: Grid) -> tuple[tuple[float, float], tuple[float, fl
 def _nearest_axes(affine: NDArray[np.float64]) -> tuple[tuple[int, ...], NDArray[np.float64]]:
     """For each array axis the world axis it lies along, and the sign.
 
-    The assignment maximises the product of cosines over all six permutations, so that a strongly oblique volume never
+    The assignment maximises the sum of cosines over all six permutations, so that a strongly oblique volume never
     gets one world axis twice.
     """
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)

@@ -1,0 +1,189 @@
+"""Reading volumes into (x, y, z) RAS+ arrays and writing label maps back to the grid they came from.
+
+This package is the one place where file conventions are turned round: NIfTI through nibabel, NRRD and MetaImage
+through SimpleITK, whose arrays are (z, y, x) in an LPS frame. docs/geometry.md explains the conventions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fran.errors import DataError, GeometryError
+from fran.geometry import Grid, Reorientation, reorientation_to_ras
+from fran.io import itk, nifti
+from fran.io.files import atomic_path
+from fran.labels import MAX_LABEL
+
+Role = Literal["image", "lm"]
+
+EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".mha")
+
+_LFS_MARK = b"version https://git-lfs"
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A volume as read.
+
+    Attributes:
+        array: (x, y, z) in RAS+ order. Images keep their stored dtype, or are float32 where the file scales its
+            values; label maps are uint8 or uint16.
+        grid: the RAS+ grid of `array`.
+        native: the grid as the file stores it.
+        reorientation: turns a native array into `array` and back.
+        path: the file.
+    """
+
+    array: NDArray[Any]
+    grid: Grid
+    native: Grid
+    reorientation: Reorientation
+    path: Path
+
+
+def stem(path: Path | str) -> str:
+    """File name without any of `EXTENSIONS`; other suffixes stay.
+
+    Example:
+        >>> stem("kits_00004.nii.gz")
+        'kits_00004'
+    """
+    name = Path(path).name
+    for extension in EXTENSIONS:
+        if name.lower().endswith(extension):
+            return name[: -len(extension)]
+    return name
+
+
+def read_volume(path: Path | str, *, role: Role = "image") -> Volume:
+    """Read an image or a label map.
+
+    A gzip stream is read to its end, so that a truncated or altered file is an error rather than zeros; NaN and
+    infinity are errors; header claims that the file cannot hold are refused before memory is asked for.
+
+    Raises:
+        DataError: the file cannot be read as one 3-D volume of `role`; the message names the file and the reason.
+        GeometryError: its axes are not orthogonal.
+    """
+    path = Path(path)
+    _check_file(path)
+    array, affine = _codec(path).read(path)
+    native = _native_grid(path, array.shape, affine)
+    if role == "lm":
+        array = _as_label_map(path, array)
+    else:
+        _check_finite(path, array)
+        if array.dtype == np.float64:
+            array = array.astype(np.float32)
+    turn = reorientation_to_ras(native.affine)
+    return Volume(turn.apply(array), turn.apply_grid(native), native, turn, path)
+
+
+def read_native_grid(path: Path | str) -> Grid:
+    """Grid of a file from its header, in the file's own axis order."""
+    path = Path(path)
+    _check_file(path)
+    shape, affine = _codec(path).read_header(path)
+    return _native_grid(path, shape, affine)
+
+
+def write_label_map(
+    path: Path | str, array: NDArray[Any], native: Grid, names: Mapping[int, str] | None = None
+) -> None:
+    """Write a label map on a grid, atomically.
+
+    Args:
+        path: file to write; its ending, one of `EXTENSIONS`, chooses the format.
+        array: (x, y, z) in RAS+ order, unsigned integer.
+        native: the grid to write on; `array` is turned to its axis order.
+        names: label names, kept in the header (NIfTI comment extension, NRRD and MetaImage key ``fran_labels``).
+
+    Raises:
+        DataError: the array does not fit the grid, or the ending is not known.
+    """
+    path = Path(path)
+    stored = np.ascontiguousarray(reorientation_to_ras(native.affine).invert(array))
+    if stored.shape != native.shape:
+        raise DataError(f"{path}: label map: expected native shape {native.shape}, found {stored.shape}")
+    note = json.dumps({"labels": {str(v): n for v, n in sorted((names or {}).items())}})
+    with atomic_path(path) as temporary:
+        _codec(path).write(temporary, stored, native.affine, note)
+
+
+def _codec(path: Path) -> Any:
+    name = path.name.lower()
+    if name.endswith((".nii", ".nii.gz")):
+        return nifti
+    if name.endswith((".nrrd", ".mha")):
+        return itk
+    raise DataError(f"{path}: expected a file ending in one of {', '.join(EXTENSIONS)}")
+
+
+def _check_file(path: Path) -> None:
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError as error:
+        kind = "a link to a file that is not there" if path.is_symlink() else "nothing"
+        raise DataError(f"{path}: expected a file, found {kind}") from error
+    except OSError as error:
+        raise DataError(f"{path}: expected a readable file, found: {error.strerror}") from error
+    if path.is_dir():
+        raise DataError(f"{path}: expected a file, found a directory")
+    if size == 0:
+        raise DataError(f"{path}: expected a volume, found an empty file of 0 bytes; copy it again")
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(len(_LFS_MARK))
+    except OSError as error:
+        raise DataError(f"{path}: expected a readable file, found: {error.strerror}") from error
+    if head == _LFS_MARK:
+        raise DataError(f"{path}: expected a volume, found a git-lfs pointer; run `git lfs pull` in its repository")
+
+
+def _native_grid(path: Path, shape: tuple[int, ...], affine: NDArray[np.float64]) -> Grid:
+    x, y, z = shape
+    try:
+        return Grid((x, y, z), affine)
+    except GeometryError as error:
+        raise GeometryError(f"{path}: {error}") from error
+
+
+def _check_finite(path: Path, array: NDArray[Any]) -> None:
+    if not np.issubdtype(array.dtype, np.floating):
+        return
+    bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+    if bad:
+        raise DataError(
+            f"{path}: image: expected finite intensities, found {bad} of {array.size} voxels NaN or infinite; "
+            "replace them in the source file or leave the case out"
+        )
+
+
+def _as_label_map(path: Path, array: NDArray[Any]) -> NDArray[Any]:
+    """The label map as uint8 or uint16, after checking that no value changes by it."""
+    low, high = array.min(), array.max()
+    if np.issubdtype(array.dtype, np.floating):
+        _check_finite(path, array)
+        off = np.abs(array - np.rint(array))
+        if off.any():
+            examples = ", ".join(f"{v:g}" for v in array.flat[np.argsort(off, axis=None)[-3:]])
+            raise DataError(
+                f"{path}: label map: expected whole numbers, found {np.count_nonzero(off)} voxels such as {examples}; "
+                "is this an image, or a label map that was resampled with interpolation?"
+            )
+    if low < 0:
+        count = int(np.count_nonzero(array < 0))
+        raise DataError(
+            f"{path}: label map: expected values from 0 to {MAX_LABEL}, found {low:g} in {count} voxels; "
+            "map it to 0 or to a label of its own"
+        )
+    if high > MAX_LABEL:
+        raise DataError(f"{path}: label map: expected values from 0 to {MAX_LABEL}, found {high:g}")
+    return array.astype(np.uint8 if high <= 255 else np.uint16, copy=False)
