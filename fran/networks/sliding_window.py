@@ -17,7 +17,7 @@ from fran.errors import ConfigError
 
 Start = tuple[int, int, int]
 
-#: Standard deviation of the tile weights as a fraction of the patch side (Isensee et al. 2021, doi:10.1038/s41592-020-01008-z).
+#: Standard deviation of the tile weights over the patch side (Isensee et al. 2021, doi:10.1038/s41592-020-01008-z).
 SIGMA_FRACTION = 1 / 8
 
 
@@ -35,17 +35,23 @@ def sliding_window(
 ) -> Tensor:
     """Return the logits of the whole volume as the weighted mean of the logits of overlapping tiles.
 
-    network      maps (n, C, *patch_size) to (n, n_classes, *patch_size); of a list, tuple or stack (deep supervision) the first,
-                 full-resolution head is taken. It should be in eval mode; autocast belongs inside it.
-    image        (1, C, x, y, z) normalised. Axes smaller than the patch are padded on both sides with the channel's minimum, as
-                 the training crops are, and cut again.
-    overlap      share of a tile that the next one covers, 0 <= overlap < 1.
-    tile_batch   tiles per forward pass; it changes speed and memory, not the result.
-    tile_device  where the tiles are sent for the network; the volume and the sums stay where `image` is.
-    on_batch     called with (tiles done, tiles in all) after each forward pass.
+    Args:
+        network: maps (n, C, *patch_size) to (n, n_classes, *patch_size); of a list, tuple or stack (deep supervision)
+            the first, full-resolution head is taken. It should be in eval mode; autocast belongs inside it.
+        image: (1, C, x, y, z), normalised. Axes smaller than the patch are padded on both sides with the channel's
+            minimum, as training crops are, and cut again.
+        patch_size: (x, y, z) voxels.
+        n_classes: output channels, background included.
+        overlap: share of a tile that the next one covers, 0 <= overlap < 1.
+        tile_batch: tiles per forward pass; it changes speed and memory, not the result.
+        tile_device: where tiles are sent for the network; the volume and the sums stay where `image` is.
+        on_batch: called with (tiles done, tiles in all) after each forward pass.
 
-    Returns (1, n_classes, x, y, z) float32 on the device of `image`. Raises ConfigError for settings or network outputs that do
-    not fit.
+    Returns:
+        (1, n_classes, x, y, z) float32 on the device of `image`.
+
+    Raises:
+        ConfigError: a setting is impossible, or the network's output does not fit it.
     """
     patch = _checked(image, patch_size, overlap, tile_batch)
     padded, inner = _pad_to(image, patch)
@@ -74,7 +80,7 @@ def sliding_window(
 
 
 def tile_starts(size: int, side: int, overlap: float) -> list[int]:
-    """Evenly spread starts of tiles of `side` voxels that cover `size` >= side voxels with at least the given overlap."""
+    """Evenly spread starts of tiles of `side` voxels that cover `size` >= side voxels with at least `overlap`."""
     step = max(1, int(side * (1 - overlap)))
     n = ceil((size - side) / step) + 1
     return [round(i * (size - side) / max(1, n - 1)) for i in range(n)]
@@ -83,15 +89,15 @@ def tile_starts(size: int, side: int, overlap: float) -> list[int]:
 def gaussian_profile(side: int) -> Tensor:
     """(side,) float32 weights exp(-d^2 / 2 sigma^2), d = distance to the tile's centre, sigma = side * SIGMA_FRACTION.
 
-    The smallest, at the tile's edge, is exp(-8); the product of three stays far above the smallest float32, so nothing is clamped
-    and the weights stay separable.
+    The smallest, at the tile's edge, is exp(-8); the product of three stays far above the smallest float32, so nothing
+    is clamped and the weights stay separable.
     """
     distance = torch.arange(side, dtype=torch.float32) - (side - 1) / 2
     return torch.exp(-0.5 * (distance / (side * SIGMA_FRACTION)) ** 2)
 
 
 def _summed_profile(size: int, starts: Sequence[int], profile: Tensor) -> Tensor:
-    """Tiles lie on a full grid of starts and their weights are separable, so the sum of all weights is separable too."""
+    """Tiles lie on a full grid of starts and their weights are separable, so the sum of all weights is too."""
     summed = torch.zeros(size, dtype=torch.float32, device=profile.device)
     for start in starts:
         summed[start : start + len(profile)] += profile
@@ -139,8 +145,8 @@ def _first_head(output: Any, n: int, n_classes: int, patch: Start) -> Tensor:
     expected = (n, n_classes, *patch)
     if tuple(output.shape) != expected:
         raise ConfigError(
-            f"network: its output should have the shape {expected} (tiles, classes, x, y, z), found {tuple(output.shape)}. "
-            "Check out_channels and that patch_size is divisible by the network's strides."
+            f"network: expected an output of shape {expected} (tiles, classes, x, y, z), found {tuple(output.shape)}; "
+            "check out_channels and that patch_size is divisible by the network's strides"
         )
     return output  # type: ignore[no-any-return]
 

@@ -1,0 +1,1 @@
+"""Scores of predicted label maps against references."""

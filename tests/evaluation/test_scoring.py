@@ -1,0 +1,139 @@
+"""Scoring of real files in folders."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from fran.errors import DataError
+from fran.evaluation.report import show_scores, write_scores
+from fran.evaluation.scoring import score_folder
+from fran.geometry import Grid, Reorientation
+from fran.io.volume import write_label_map
+
+SHAPE = (6, 9, 5)
+
+
+def _grid(shift_mm: float = 0.0) -> Grid:
+    angle = np.deg2rad(12)
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    affine = np.eye(4)
+    affine[:3, :3] = turn * [0.8, 1.2, 3.0]
+    affine[:3, 3] = [-30.0 + shift_mm, 12.5, 100.0]
+    return Grid(SHAPE, affine)
+
+
+def _lm(*boxes: tuple[int, slice]) -> np.ndarray:
+    lm = np.zeros(SHAPE, np.uint8)
+    for value, along_x in boxes:
+        lm[along_x, 2:5, 1:3] = value
+    return lm
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Case 1: label 1 half covered, label 2 missed; case 2: label 1 perfect, label 2 in neither; case 3: missing."""
+    pred, gt = tmp_path / "pred", tmp_path / "ds" / "lms"
+    write_label_map(gt / "kits_1.nii.gz", _lm((1, slice(0, 2)), (2, slice(4, 6))), _grid())
+    write_label_map(gt / "kits_2.nii.gz", _lm((1, slice(0, 2))), _grid())
+    write_label_map(gt / "kits_3.nii.gz", _lm((1, slice(0, 2))), _grid())
+    write_label_map(pred / "kits_1.nrrd", _lm((1, slice(1, 3))), _grid())
+    write_label_map(pred / "run_2_late.mha", _lm((1, slice(0, 2))), _grid())
+    return pred, gt.parent
+
+
+def test_rows_and_summary(folders: tuple[Path, Path]) -> None:
+    table = score_folder(*folders, names={1: "kidney", 2: "tumour"})
+    by_key = {(s.case_id, s.label): s for s in table.scores}
+    assert set(by_key) == {("kits_1", 1), ("kits_1", 2), ("kits_2", 1), ("kits_2", 2)}
+    first = by_key["kits_1", 1]
+    assert first.dice == pytest.approx(0.5)
+    assert (first.name, first.pred_vox, first.ref_vox) == ("kidney", 12, 12)
+    assert first.ref_mm3 == pytest.approx(12 * 0.8 * 1.2 * 3.0, rel=1e-5)
+    assert by_key["kits_1", 2].dice == 0
+    assert math.isnan(by_key["kits_2", 2].dice)
+    kidney, tumour = table.summary()
+    assert (kidney.n, kidney.mean, kidney.sd) == (2, pytest.approx(0.75), pytest.approx(0.5 / math.sqrt(2)))
+    assert (tumour.n, tumour.mean, tumour.both_empty, tumour.only_ref) == (1, 0, 1, 1)
+    assert [s.dice for s in table.worst(2)] == [0, 0.5]
+
+
+def test_a_missing_prediction_is_an_error_and_an_extra_one_a_note(folders: tuple[Path, Path]) -> None:
+    write_label_map(folders[0] / "kits_9.nii", _lm((1, slice(0, 2))), _grid())
+    table = score_folder(*folders)
+    assert (table.n_references, table.n_missing) == (3, 1)
+    assert [(p.case_id, p.severity) for p in table.problems] == [("kits_3", "error"), ("kits_9", "note")]
+
+
+def test_orientation_and_format_do_not_matter(folders: tuple[Path, Path]) -> None:
+    pred, gt = folders
+    before = score_folder(pred, gt).scores
+    turn = Reorientation((2, 0, 1), (True, False, True))
+    native = Grid.from_dict(turn.apply_grid(_grid()).to_dict())
+    write_label_map(pred / "kits_1.nrrd", _lm((1, slice(1, 3))), native)
+    assert native.orientation != _grid().orientation
+    after = score_folder(pred, gt).scores
+    assert repr(after) == repr(before)
+
+
+@pytest.mark.parametrize(("shift_mm", "severity", "n_scored"), [(0.02, "warning", 1), (5.0, "error", 0)])
+def test_differing_grids_name_both(tmp_path: Path, shift_mm: float, severity: str, n_scored: int) -> None:
+    write_label_map(tmp_path / "gt" / "kits_1.nii.gz", _lm((1, slice(0, 2))), _grid())
+    write_label_map(tmp_path / "pred" / "kits_1.nii.gz", _lm((1, slice(0, 2))), _grid(shift_mm))
+    table = score_folder(tmp_path / "pred", tmp_path / "gt")
+    (problem,) = table.problems
+    assert problem.severity == severity
+    assert "origin" in problem.expected
+    assert "origin" in problem.found
+    assert len(table.scores) == n_scored
+
+
+def test_an_unreadable_prediction_does_not_stop_the_others(folders: tuple[Path, Path]) -> None:
+    (folders[0] / "kits_3.nii.gz").write_bytes(b"")
+    table = score_folder(*folders)
+    assert {s.case_id for s in table.scores} == {"kits_1", "kits_2"}
+    (problem,) = table.errors
+    assert "empty file" in problem.found
+    assert table.n_missing == 0
+
+
+def test_names_come_from_the_provenance_beside_the_predictions(folders: tuple[Path, Path]) -> None:
+    stored = {"labels": {"values": [1, 2], "names": {"1": "kidney", "2": "tumour"}}}
+    (folders[0] / "kits_1.json").write_text(json.dumps(stored))
+    (folders[0] / "run_2_late.json").write_text("half a fi")
+    assert {s.name for s in score_folder(*folders).scores} == {"kidney", "tumour"}
+
+
+@pytest.mark.parametrize("which", ["missing", "empty", "twice"])
+def test_folders_that_cannot_be_scored(folders: tuple[Path, Path], tmp_path: Path, which: str) -> None:
+    pred = tmp_path / "empty" if which == "empty" else folders[0]
+    if which == "missing":
+        pred = tmp_path / "nowhere"
+    elif which == "empty":
+        pred.mkdir()
+    else:
+        write_label_map(pred / "kits_1.nii.gz", _lm((1, slice(1, 3))), _grid())
+    with pytest.raises(DataError, match=str(pred)):
+        score_folder(pred, folders[1])
+
+
+def test_reports(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    table = score_folder(*folders, names={1: "kidney", 2: "tumour"})
+    csv_path, json_path = write_scores(table, tmp_path / "out")
+    rows = list(csv.DictReader(csv_path.open()))
+    assert [r["dice"] for r in rows] == ["0.5", "0.0", "1.0", ""]
+    stored = json.loads(json_path.read_text())
+    assert (stored["references"], stored["missing_predictions"], stored["errors"]) == (3, 1, 1)
+    assert stored["scores"][3]["dice"] is None
+    console = Console(record=True, width=100, file=(tmp_path / "log").open("w"))
+    show_scores(table, console)
+    shown = console.export_text()
+    assert "0.750 ± 0.354" in shown
+    assert "kits_3" in shown
+    assert "2 of 3 references" in shown
