@@ -1,0 +1,1 @@
+"""Plans: what the data become, how a network trains on them."""

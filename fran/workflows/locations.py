@@ -1,0 +1,60 @@
+"""Where configurations and data live."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fran.errors import ConfigError
+
+_OLD_KEYS = {
+    "projects": "projects_folder",
+    "cold": "cold_storage_folder",
+    "rapid": "rapid_access_folder",
+    "checkpoints": "checkpoints_parent_folder",
+}
+
+
+def conf_dir() -> Path:
+    """The shipped configurations: inside an installed package, or at the root of a clone."""
+    package = Path(__file__).resolve().parents[1]
+    for candidate in (package / "conf", package.parent / "conf"):
+        if (candidate / "train.yaml").is_file():
+            return candidate
+    raise ConfigError(f"conf: expected {package / 'conf'} or {package.parent / 'conf'}, found neither; reinstall fran")
+
+
+def home() -> Path:
+    """Folder of everything fran keeps for a user: ``$FRAN_HOME``, or ``~/fran``."""
+    return Path(os.environ.get("FRAN_HOME") or Path.home() / "fran").expanduser().resolve()
+
+
+def user_conf_dirs() -> list[Path]:
+    """A user's own configuration folders that exist, the strongest first: ``$FRAN_CONF``, then ``conf`` in `home`."""
+    named = [Path(name).expanduser() for name in os.environ.get("FRAN_CONF", "").split(os.pathsep) if name]
+    return [folder.resolve() for folder in (*named, home() / "conf") if folder.is_dir()]
+
+
+def folder_for(kind: str) -> str:
+    """Root folder of one kind: ``projects``, ``cold``, ``rapid`` or ``checkpoints``.
+
+    The yaml file that ``$FRAN_COMMON_PATHS`` names decides where it has the kind's old key
+    (``projects_folder``, ``cold_storage_folder``, ``rapid_access_folder``, ``checkpoints_parent_folder``); else it
+    is a folder of that name in `home`.
+    """
+    common = os.environ.get("FRAN_COMMON_PATHS")
+    stated = _common_paths(Path(common).expanduser()).get(_OLD_KEYS[kind]) if common else None
+    return str(Path(stated).expanduser()) if stated else str(home() / kind)
+
+
+def _common_paths(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"FRAN_COMMON_PATHS: expected a readable yaml file, found {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"FRAN_COMMON_PATHS: expected keys such as {', '.join(_OLD_KEYS.values())} in {path}")
+    return content

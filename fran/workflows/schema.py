@@ -1,0 +1,131 @@
+"""Typed schema behind the configuration files: an unknown key or a wrong type fails when the configuration is composed.
+
+The dataclasses are plain, so a verb's code gets typed objects (`fran.workflows.entry`) and never a DictConfig.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, OmegaConf
+
+from fran.augmentation.settings import AugmentationSettings
+from fran.plans.schema import Plan
+from fran.tracking.settings import TrackingSettings
+from fran.training.settings import TrainerSettings
+from fran.workflows.locations import folder_for
+
+
+@dataclass
+class PathsConfig:
+    """Root folders; see conf/paths/default.yaml."""
+
+    projects: str = MISSING
+    cold: str = MISSING
+    rapid: str = MISSING
+    checkpoints: str = MISSING
+
+
+@dataclass
+class ProjectConfig:
+    """Which project a command works on; one file a project in conf/project."""
+
+    title: str = MISSING
+    mnemonic: str | None = None
+
+
+@dataclass
+class DatasourceConfig:
+    """A folder of raw data with ``images/`` and ``lms/``; one file a datasource in conf/datasource."""
+
+    folder: str = MISSING
+    alias: str | None = None
+    labels: dict[int, str] | None = None
+    modality: str | None = None
+    test: bool = False
+    patient_pattern: str | None = None
+
+
+@dataclass
+class PreprocessConfig:
+    """How preprocessing runs; never what it produces."""
+
+    num_processes: int = 2
+
+
+@dataclass
+class InitConfig:
+    """`fran init`."""
+
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    project: ProjectConfig = field(default_factory=ProjectConfig)
+    datasource: dict[str, DatasourceConfig] = field(default_factory=dict)
+    num_processes: int = 2
+    strict: bool = False
+
+
+@dataclass
+class PreprocessVerbConfig(Plan):
+    """`fran preprocess`."""
+
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    project: ProjectConfig = field(default_factory=ProjectConfig)
+    preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
+
+
+@dataclass
+class TrainConfig(Plan):
+    """`fran train`."""
+
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    project: ProjectConfig = field(default_factory=ProjectConfig)
+    preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
+    model: dict[str, Any] = field(default_factory=dict)
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)
+    augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
+    tracking: TrackingSettings = field(default_factory=TrackingSettings)
+    fold: Any = 0
+    run: str | None = None
+    resume: str | None = None
+
+
+@dataclass
+class InferConfig:
+    """`fran infer`."""
+
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    project: ProjectConfig = field(default_factory=ProjectConfig)
+    runs: list[str] = MISSING
+    input: str = MISSING
+    output: str | None = None
+    overwrite: bool = False
+    checkpoint: str = "best"
+    device: str = "auto"
+    overlap: float = 0.5
+    tile_batch: int = 2
+
+
+@dataclass
+class ScoreConfig:
+    """`fran score`."""
+
+    pred: str = MISSING
+    gt: str = MISSING
+    output: str | None = None
+    labels: dict[int, str] | None = None
+
+
+def register() -> None:
+    """Make the schema and the resolvers known to Hydra; calling it again changes nothing."""
+    store = ConfigStore.instance()
+    for name, node in (
+        ("init_schema", InitConfig),
+        ("preprocess_schema", PreprocessVerbConfig),
+        ("train_schema", TrainConfig),
+        ("infer_schema", InferConfig),
+        ("score_schema", ScoreConfig),
+    ):
+        store.store(name=name, node=node)
+    OmegaConf.register_new_resolver("fran_folder", folder_for, replace=True)
