@@ -1,0 +1,42 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both set up .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install demo test slow lint types imports wheel clean
+
+install: .venv/installed
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "fran needs Python 3.11 or newer: make PYTHON=python3.11 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv .venv
+	@# torch first and by itself: pip then keeps this build whatever the others would accept
+	$(BIN)/pip install --disable-pip-version-check $$(grep '^torch==' requirements.lock)
+	$(BIN)/pip install --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --disable-pip-version-check --no-deps -e .
+	touch $@
+
+demo: install
+	$(BIN)/fran demo
+
+test: install
+	$(BIN)/python -m pytest -q -n 2
+
+slow: install
+	$(BIN)/python -m pytest -q -m slow
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy
+
+imports: install
+	$(BIN)/lint-imports
+
+wheel: install
+	rm -rf dist
+	$(BIN)/python -m build --wheel
+
+clean:
+	rm -rf dist build .mypy_cache .ruff_cache .pytest_cache

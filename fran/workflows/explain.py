@@ -1,0 +1,55 @@
+"""Composition errors in words: the key, its file, what was expected, and the nearest choices."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from fran.errors import choices
+
+
+def explain(error: BaseException) -> str:
+    """One message for an exception that Hydra or OmegaConf raised while composing."""
+    chain = list(_causes(error))
+    lines = [_first_line(error)]
+    inner = next((e for e in chain if isinstance(e, OmegaConfBaseException)), None)
+    if inner is not None and inner is not error:
+        lines.append(_first_line(inner))
+    if isinstance(inner, ConfigAttributeError | ConfigKeyError):
+        lines += _unknown_key(inner)
+    elif inner is not None and inner.full_key:
+        lines.append(f"key: {inner.full_key}")
+    missing = next((e for e in chain if isinstance(e, MissingConfigException)), None)
+    if missing is not None and missing.options:
+        wanted = str(missing.missing_cfg_file).rpartition("/")[2]
+        lines.append(choices(wanted, [o for o in missing.options if not o.startswith("_")]))
+    if isinstance(error, OverrideParseException):
+        lines.append("quote lists for your shell: 'spacing=[0.8,0.8,1.5]'")
+    return "\n  ".join(dict.fromkeys(lines))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return text[0] if text else type(error).__name__
+
+
+def _unknown_key(error: OmegaConfBaseException) -> list[str]:
+    """The nearest valid keys, when the schema at that place is known."""
+    schema = error.object_type
+    key = str(error.full_key or error.key or "").rpartition(".")[2]
+    if not key:
+        found = re.search(r"Key '([^']+)'", str(error))
+        key = found.group(1) if found else ""
+    if schema is None or not is_dataclass(schema):
+        return []
+    return [f"unknown key '{error.full_key or key}'; {choices(key, [f.name for f in fields(schema)])}"]
