@@ -1,0 +1,47 @@
+"""Settings of the tracking group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fran.errors import ConfigError, choices
+
+BACKENDS = ("mlflow", "none")
+
+
+@dataclass
+class TrackingSettings:
+    """Where runs are remembered, and how much of them.
+
+    Attributes:
+        backend: "mlflow", or "none": then mlflow is not even imported.
+        uri: MLflow tracking URI; null is the project's own SQLite file ``<project folder>/mlflow.db``.
+        artifacts: artefact root of a new experiment; null is ``<project folder>/mlartifacts``. Left to the server when
+            `uri` is a server.
+        experiment: name of the experiment; null is the project's title.
+        log_checkpoint: store the best checkpoint with the run too (it stays in the run folder in any case).
+        overlay_every: draw the validation example at every n-th validation, and always at the end; 0 is the end alone.
+        parent_run_id: run under which this one is listed, for folds and sweeps.
+        tags: further tags.
+    """
+
+    backend: str = "mlflow"
+    uri: str | None = None
+    artifacts: str | None = None
+    experiment: str | None = None
+    log_checkpoint: bool = True
+    overlay_every: int = 10
+    parent_run_id: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raise `ConfigError` for what the types cannot rule out."""
+        if self.backend not in BACKENDS:
+            raise ConfigError(f"tracking.backend: found '{self.backend}'; {choices(self.backend, BACKENDS)}")
+        if self.overlay_every < 0:
+            raise ConfigError(f"tracking.overlay_every: expected 0 or more, found {self.overlay_every}")
+        if self.uri is not None and (self.uri.startswith("file:") or "://" not in self.uri):
+            raise ConfigError(
+                f"tracking.uri: expected sqlite:///<file>, http(s)://<server> or a database URI, found '{self.uri}'; "
+                "MLflow has given up its file store. Leave it null for the project's own SQLite file"
+            )
