@@ -6,6 +6,8 @@ environment, so it acts for fran's configurations alone.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
@@ -17,8 +19,8 @@ class FranSearchPath(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Insert the folders that exist."""
-        own = f"file://{conf_dir()}"
-        if not any(entry.provider == "main" and entry.path == own for entry in search_path.get_path()):
+        main = next((entry.path for entry in search_path.get_path() if entry.provider == "main"), None) or ""
+        if Path(main.removeprefix("file://")) != conf_dir():
             return
         for folder in reversed(user_conf_dirs()):
             search_path.prepend(provider="user", path=f"file://{folder}")

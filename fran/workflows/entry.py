@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -65,41 +66,48 @@ def run_verb(
     register()
     # Hydra would cut tracebacks and messages in its own way; fran prints errors itself
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    reported: list[BaseException] = []
 
     def job(composed: DictConfig) -> None:
         try:
             task(_job(composed, schema, check))
-        except FranError as error:
-            log.error("%s", error)
-            reported.append(error)
-            raise
         except Exception as error:
-            log.exception("this is a bug in fran, or in a network or transform that was plugged in")
-            reported.append(error)
-            raise
+            status = _report(error)
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise _JobFailed(status) from error
+            sys.exit(status)
 
-    sys.exit(_status(name, job, reported))
-
-
-def _status(name: str, job: Callable[[DictConfig], None], reported: Sequence[BaseException]) -> int:
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(job)()
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; what was finished is kept, the same command goes on from there\n")
-        return 130
+        sys.exit(130)
+    except _JobFailed as failed:
+        sys.exit(failed.status)
     except (HydraException, OmegaConfBaseException) as error:
         sys.stderr.write(f"error: {explain(error)}\n")
+        sys.exit(2)
+    sys.exit(0)
+
+
+class _JobFailed(Exception):  # noqa: TRY002 (a signal from a sweep's job to its driver, never shown)
+    """A job of a sweep failed and has said why."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"exit status {status}")
+        self.status = status
+
+
+def _report(error: Exception) -> int:
+    """Say in the job's log what went wrong; the exit status for it."""
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        log.error("%s", explain(error))
         return 2
-    except FranError as error:
-        if error not in reported:
-            sys.stderr.write(f"error: {error}\n")
+    if isinstance(error, FranError):
+        log.error("%s", error)
+        log.debug("traceback", exc_info=error)
         return 2 if isinstance(error, ConfigError) else 1
-    except Exception as error:
-        if error in reported:
-            return 1
-        raise
-    return 0
+    log.error("this is a bug in fran, or in something that was plugged into it", exc_info=error)
+    return 1
 
 
 def _job(composed: DictConfig, schema: type[ConfigT], check: Callable[[ConfigT], Sequence[Problem]]) -> Job[ConfigT]:
@@ -111,14 +119,15 @@ def _job(composed: DictConfig, schema: type[ConfigT], check: Callable[[ConfigT],
     if missing:
         raise ConfigError("\n".join(f"{key}: expected a value, found none; add {key}=…" for key in sorted(missing)))
     config: ConfigT = OmegaConf.to_object(strict)  # type: ignore[assignment]
-    runtime: dict[str, Any] = OmegaConf.to_container(HydraConfig.get(), resolve=True, throw_on_missing=False)  # type: ignore[assignment]
-    _raise_for(check(config), runtime)
-    return Job(config, plain, Path(runtime["runtime"]["output_dir"]))
+    _raise_for(check(config))
+    return Job(config, plain, Path(HydraConfig.get().runtime.output_dir))
 
 
-def _raise_for(problems: Sequence[Problem], runtime: dict[str, Any]) -> None:
+def _raise_for(problems: Sequence[Problem]) -> None:
     if not problems:
         return
+    parts = OmegaConf.masked_copy(HydraConfig.get(), ["overrides", "runtime", "job"])
+    runtime: dict[str, Any] = OmegaConf.to_container(parts, resolve=False)  # type: ignore[assignment]
     blocks = [
         f"  {problem.key} = {problem.value}\n      expected {problem.expected}\n"
         f"      set in   {where_set(problem.key, runtime)}"

@@ -10,6 +10,8 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from fran.errors import choices
+from fran.workflows.locations import conf_dir, user_conf_dirs
+from fran.workflows.provenance import line_of
 
 
 def explain(error: BaseException) -> str:
@@ -23,13 +25,30 @@ def explain(error: BaseException) -> str:
         lines += _unknown_key(inner)
     elif inner is not None and inner.full_key:
         lines.append(f"key: {inner.full_key}")
+    lines += _where(error, inner)
     missing = next((e for e in chain if isinstance(e, MissingConfigException)), None)
     if missing is not None and missing.options:
         wanted = str(missing.missing_cfg_file).rpartition("/")[2]
         lines.append(choices(wanted, [o for o in missing.options if not o.startswith("_")]))
+        if str(missing.missing_cfg_file).startswith("project/"):
+            lines.append(f"a new project: fran init -t {wanted} -i <folder of images/ and lms/>")
     if isinstance(error, OverrideParseException):
         lines.append("quote lists for your shell: 'spacing=[0.8,0.8,1.5]'")
     return "\n  ".join(dict.fromkeys(lines))
+
+
+def _where(error: BaseException, inner: OmegaConfBaseException | None) -> list[str]:
+    """File and line of the key, when Hydra says in which configuration it met it."""
+    named = re.match(r"In '([^']+)'", str(error))
+    if named is None or inner is None:
+        return []
+    key = str(inner.full_key or inner.key or "")
+    for folder in (*user_conf_dirs(), conf_dir()):
+        file = folder / f"{named.group(1)}.yaml"
+        if file.is_file():
+            line = line_of(file, "", key) or line_of(file, "", key.rpartition(".")[2])
+            return [f"in {file}:{line}" if line else f"in {file}"]
+    return []
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -23,7 +23,7 @@ def where_set(key: str, hydra: Mapping[str, Any]) -> str:
         if override.lstrip("+~").split("=")[0].split("@")[0] == key:
             return f"command line: {override}"
     for file, package in _files(hydra):
-        line = _line_of(file, package, key)
+        line = line_of(file, package, key)
         if line is not None:
             return f"{file}:{line}"
     return "default"
@@ -57,7 +57,8 @@ def _chain(folders: list[Path], group: str, option: str, package: str) -> Iterat
         pending += [p.lstrip("/") for p in reversed(parents) if isinstance(p, str) and p != "_self_"]
 
 
-def _line_of(file: Path, package: str, key: str) -> int | None:
+def line_of(file: Path, package: str, key: str) -> int | None:
+    """Line of a dotted `key` in a yaml file whose own keys land in `package`; None where it is not stated."""
     parts = key.split(".")
     prefix = package.split(".") if package else []
     if parts[: len(prefix)] != prefix:
