@@ -1,0 +1,146 @@
+"""A datasource: a folder of images and label maps, with what is known about it beforehand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from fran.datasources.naming import check_datasource_name, check_folder_name
+from fran.datasources.pairing import Pairing, expected_title, pair_files
+from fran.datasources.scan import ScanReport, ScanSettings, scan
+from fran.errors import ConfigError, choices
+from fran.io.files import read_json
+from fran.labels import MAX_LABEL
+
+LABELS_FILE = "labels.json"
+
+
+@dataclass(frozen=True)
+class Datasource:
+    """A folder with ``images/`` and ``lms/``, in which a pair has one file name.
+
+    Args:
+        folder: the datasource; it is only read.
+        name: name in projects and plans; the folder's name where None.
+        alias: first token of the file names, where it differs from the name.
+        labels: label names by value. Where given, here or as ``<folder>/labels.json`` (``{"1": "kidney"}``), any other
+            value is an error.
+        modality: ``"CT"``, ``"MR"``, ``"PET"``, …; inferred a case where None.
+        test: whether these cases are kept for testing.
+        patient_pattern: regular expression searched in the image's file name; its first group, or else the whole
+            match, is the patient. Equal patients of several datasources count as one.
+
+    Raises:
+        ConfigError: an argument that cannot be used.
+    """
+
+    folder: Path
+    name: str = ""
+    alias: str | None = None
+    labels: Mapping[int, str] | None = None
+    modality: str | None = None
+    test: bool = False
+    patient_pattern: str | None = None
+
+    def __post_init__(self) -> None:
+        folder = Path(self.folder).expanduser().absolute()
+        if not folder.is_dir():
+            kind = "a file" if folder.exists() else "nothing"
+            raise ConfigError(f"datasource folder: expected a folder with images/ and lms/, found {kind} at {folder}")
+        check_folder_name(folder)
+        given = self.name or None
+        for name in filter(None, (given or folder.name, self.alias)):
+            check_datasource_name(name)
+        labels = _read_labels(folder) if self.labels is None else self.labels
+        _check_pattern(self.patient_pattern)
+        object.__setattr__(self, "folder", folder)
+        object.__setattr__(self, "alias", self.alias or _other_title(folder, given))
+        object.__setattr__(self, "name", given or folder.name)
+        object.__setattr__(self, "labels", None if labels is None else _checked_labels(labels, folder))
+
+    @classmethod
+    def from_spec(cls, spec: Datasource | Mapping[str, Any]) -> Datasource:
+        """A datasource as it is, or from a dict with ``folder`` and, as in the old API, ``ds`` and ``alias``.
+
+        Raises:
+            ConfigError: a key is unknown, or ``folder`` is missing.
+        """
+        if isinstance(spec, Datasource):
+            return spec
+        arguments = {("name" if key == "ds" else str(key)): value for key, value in spec.items()}
+        known = [f.name for f in fields(cls)]
+        for key in arguments:
+            if key not in known:
+                raise ConfigError(f"datasource: unknown key '{key}'; {choices(key, [*known, 'ds'])}")
+        if not arguments.get("folder"):
+            raise ConfigError(f"datasource: expected a key 'folder', found {sorted(map(str, spec))}")
+        return cls(**arguments | {"name": arguments.get("name") or ""})
+
+    @property
+    def title(self) -> str:
+        """First token of every file name."""
+        return self.alias or self.name
+
+    def pairs(self) -> Pairing:
+        """Match images with label maps by name, reading no file."""
+        return pair_files(self.folder, self.title, self.name)
+
+    def scan(self, store: Path | str, num_workers: int = 1, progress: bool = False, seed: int = 0) -> ScanReport:
+        """Check every case and keep its statistics in ``<store>/fg_voxels.h5``.
+
+        Each raw file is read once. Files whose size and modification time did not change since the last scan are not
+        opened; where only the time changed, the digest decides. Bad cases are reported all together, the good ones
+        are stored.
+
+        Args:
+            store: folder of fran's own, made where missing.
+            num_workers: processes; 1 reads in this one.
+            progress: show a bar with rate and time left.
+            seed: of the foreground samples.
+        """
+        settings = ScanSettings(self.name, self.folder, self.labels, self.modality, self.patient_pattern, seed)
+        return scan(settings, self.pairs(), Path(store), num_workers, progress)
+
+
+def _other_title(folder: Path, name: str | None) -> str | None:
+    title = expected_title(folder, name, None)
+    return title if title != (name or folder.name) else None
+
+
+def _read_labels(folder: Path) -> Mapping[Any, Any] | None:
+    path = folder / LABELS_FILE
+    if not path.exists():
+        return None
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ConfigError(f'{path}: expected {{"1": "kidney", …}}, found {type(content).__name__}')
+    return content
+
+
+def _checked_labels(labels: Mapping[Any, Any], folder: Path) -> dict[int, str]:
+    where = f"datasource {folder}: labels"
+    checked: dict[int, str] = {}
+    for key, name in labels.items():
+        try:
+            value = int(key)
+        except (TypeError, ValueError):
+            raise ConfigError(
+                f'{where}: expected whole numbers as keys, as in {{"1": "kidney"}}, found {key!r}'
+            ) from None
+        if not isinstance(name, str) or not name or not 0 <= value <= MAX_LABEL:
+            raise ConfigError(f"{where}: expected a name for each value from 1 to {MAX_LABEL}, found {key!r}: {name!r}")
+        if value:
+            checked[value] = name
+    if len(set(checked.values())) < len(checked):
+        raise ConfigError(f"{where}: expected different names, found {checked}")
+    return checked
+
+
+def _check_pattern(pattern: str | None) -> None:
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        raise ConfigError(f"patient_pattern: expected a regular expression, found {pattern!r}: {error}") from error
