@@ -1,0 +1,166 @@
+"""The Lightning logger that writes to MLflow: an explicit store, and the run that a resumed training goes on with."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fran.errors import StoreError
+from fran.io.files import read_json, write_json
+from fran.tracking.settings import TrackingSettings
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+    from pytorch_lightning.loggers import MLFlowLogger
+
+log = logging.getLogger(__name__)
+
+RUN_FILE = "tracking.json"
+
+
+def tracking_db(project_folder: Path | str) -> Path:
+    """The project's own MLflow store."""
+    return Path(project_folder).resolve() / "mlflow.db"
+
+
+def tracking_uri(settings: TrackingSettings, project_folder: Path | str) -> str:
+    """The URI of the settings, or that of the project's SQLite file; never a file store, never the current folder."""
+    return settings.uri or f"sqlite:///{tracking_db(project_folder).as_posix()}"
+
+
+def make_logger(
+    settings: TrackingSettings,
+    *,
+    project: str,
+    run_name: str,
+    project_folder: Path | str,
+    run_folder: Path | str,
+    tags: Mapping[str, str] | None = None,
+) -> MLFlowLogger | None:
+    """Logger of a training run, or None where tracking is off; mlflow is imported in the first case only.
+
+    The experiment is made here, so that many processes may start at once. The run itself is made at the first use;
+    a run folder that already remembers one (`remember_run`) goes on with it.
+
+    Args:
+        settings: the tracking group.
+        project: title, which names the experiment unless the settings do.
+        run_name: name of the run, as of its folder.
+        project_folder: holds mlflow.db and mlartifacts/ unless the settings say otherwise; made if missing.
+        run_folder: where tracking.json is, for resuming.
+        tags: further tags of a new run.
+
+    Raises:
+        ConfigError: impossible settings.
+        StoreError: the tracking store cannot be reached.
+    """
+    settings.check()
+    if settings.backend == "none":
+        return None
+    from pytorch_lightning.loggers import MLFlowLogger
+
+    uri, name = tracking_uri(settings, project_folder), settings.experiment or project
+    ensure_experiment(uri, name, _artifact_root(settings, project_folder))
+    return MLFlowLogger(
+        experiment_name=name,
+        run_name=run_name,
+        tracking_uri=uri,
+        tags=_tags(settings, tags),
+        run_id=_former_run(uri, Path(run_folder)),
+    )
+
+
+def client_of(uri: str) -> MlflowClient:
+    """Client of a tracking store, with mlflow's telemetry and its chatter about database tables turned off."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    for name in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(uri)
+
+
+def ensure_experiment(uri: str, name: str, artifact_root: str | None) -> str:
+    """Id of the experiment, which is made if it is missing, also when several processes try at once.
+
+    Raises:
+        StoreError: the store cannot be reached, or the experiment was deleted in MLflow.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        _make_sqlite_store(uri)
+        client = client_of(uri)
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                return str(client.create_experiment(name, artifact_location=artifact_root))
+            except MlflowException:
+                found = client.get_experiment_by_name(name)  # another process was quicker
+                if found is None:
+                    raise
+    except (MlflowException, OSError) as error:
+        raise StoreError(f"tracking.uri: cannot use {uri}: {error}; check it, or train with tracking=none") from error
+    if found.lifecycle_stage == "deleted":
+        raise StoreError(
+            f"tracking.experiment: '{name}' was deleted in {uri}; bring it back with "
+            f"`mlflow experiments restore -x {found.experiment_id}`, or give another name"
+        )
+    return str(found.experiment_id)
+
+
+def _make_sqlite_store(uri: str) -> None:
+    """Make a missing SQLite store under another name and link it into place.
+
+    MLflow makes its tables in some fifty steps without a lock; two processes that start together would ruin them.
+    """
+    if not uri.startswith("sqlite:///") or "?" in uri:
+        return
+    db = Path(uri.removeprefix("sqlite:///"))
+    if db.exists():
+        return
+    db.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=db.parent) as folder:
+        made = Path(folder) / "mlflow.db"
+        client_of(f"sqlite:///{made.as_posix()}").search_experiments(max_results=1)
+        with suppress(FileExistsError):
+            db.hardlink_to(made)
+
+
+def remember_run(run_folder: Path | str, uri: str, run_id: str) -> None:
+    """Write tracking.json, by which a resumed training finds its MLflow run again."""
+    write_json(Path(run_folder) / RUN_FILE, {"uri": uri, "run_id": run_id})
+
+
+def _former_run(uri: str, run_folder: Path) -> str | None:
+    """Run id remembered in the run folder, if the store still has that run; it is set running again."""
+    if not (run_folder / RUN_FILE).is_file():
+        return None
+    run_id = str(read_json(run_folder / RUN_FILE).get("run_id"))
+    client = client_of(uri)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.update_run(run_id, status="RUNNING")
+    except MlflowException:
+        log.warning("%s names MLflow run %s, which %s does not have: a new one is made", run_folder, run_id, uri)
+        return None
+    return run_id
+
+
+def _artifact_root(settings: TrackingSettings, project_folder: Path | str) -> str | None:
+    if settings.artifacts is not None:
+        return settings.artifacts
+    if settings.uri is not None and settings.uri.startswith("http"):
+        return None
+    return (Path(project_folder).resolve() / "mlartifacts").as_uri()
+
+
+def _tags(settings: TrackingSettings, tags: Mapping[str, str] | None) -> dict[str, Any]:
+    parent = {"mlflow.parentRunId": settings.parent_run_id} if settings.parent_run_id else {}
+    return {**settings.tags, **(tags or {}), **parent}

@@ -1,0 +1,228 @@
+"""The Lightning callback that tells MLflow what a run was: settings, code, data, pictures, model, and how it ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import MLFlowLogger
+
+from fran.errors import FranError
+from fran.tracking.mlflow_logger import remember_run
+from fran.tracking.params import BATCH, flatten
+
+log = logging.getLogger(__name__)
+
+MAX_TAG = 5000  # MLflow's limit on the value of a tag was 5000 before 3.x
+Draw = Callable[..., object]
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What is logged about a run besides its metrics.
+
+    Attributes:
+        config: the resolved configuration as plain data.
+        config_yaml: the same as the YAML that is stored with the run.
+        versions: package versions.
+        git_commit: commit of the code, None outside a checkout.
+        dataset: name of the data, such as the project's title.
+        dataset_digest: digest of the manifest, at most 36 characters.
+        dataset_source: folder or manifest the data come from.
+        label_names: channel index to label name, for the pictures.
+    """
+
+    config: Mapping[str, Any]
+    config_yaml: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+    git_commit: str | None = None
+    dataset: str | None = None
+    dataset_digest: str | None = None
+    dataset_source: str = ""
+    label_names: Mapping[int, str] = field(default_factory=dict)
+
+
+class TrackRun(pl.Callback):
+    """Log a training run to the trainer's MLFlowLogger; without one, only pictures are written to the run folder.
+
+    The module may expose ``last_validation_example``: a mapping with image, pred and ref (x, y, z; the latter two
+    channel indices), case_id and spacing_mm, or None. It is drawn and stored as an artefact.
+
+    Trouble with pictures and with artefacts at the end is a warning: hours of training must not fail for them.
+
+    Args:
+        facts: what to log at the start.
+        run_folder: folder of the run; tracking.json and overlays/ are written there.
+        draw: ``draw(image, pred, ref, names, spacing_mm, path, case_id=...)``, such as
+            `fran.reporting.overlay.overlay_png`; None draws nothing.
+        overlay_every: draw at every n-th validation, and at the end; 0 is the end alone.
+        log_checkpoint: store the best checkpoint as an artefact at the end.
+    """
+
+    def __init__(
+        self,
+        facts: RunFacts,
+        run_folder: Path | str,
+        *,
+        draw: Draw | None = None,
+        overlay_every: int = 10,
+        log_checkpoint: bool = True,
+    ) -> None:
+        super().__init__()
+        self.facts = facts
+        self.run_folder = Path(run_folder)
+        self.draw = draw
+        self.overlay_every = overlay_every
+        self.log_checkpoint = log_checkpoint
+        self._validations = 0
+        self._epoch = 0
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log parameters, configuration, versions and data, and remember the run for a resume."""
+        logger = _mlflow(trainer)
+        if logger is None or not trainer.is_global_zero:
+            return
+        run_id = str(logger.run_id)
+        remember_run(self.run_folder, str(logger._tracking_uri), run_id)
+        self._log_config(logger, run_id)
+        self._log_tags(logger, run_id)
+        if self.facts.dataset is not None:
+            _log_dataset(logger, run_id, self.facts)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw the example at every `overlay_every`-th validation."""
+        if trainer.sanity_checking:
+            return
+        self._validations += 1
+        self._epoch = trainer.current_epoch  # at the end of fit it is one further
+        if self.overlay_every and self._validations % self.overlay_every == 0:
+            self._overlay(trainer, pl_module)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw the last example and store the best checkpoint."""
+        self._overlay(trainer, pl_module)
+        logger = _mlflow(trainer)
+        if logger is None or not self.log_checkpoint or not trainer.is_global_zero:
+            return
+        best = getattr(trainer.checkpoint_callback, "best_model_path", "") or getattr(
+            trainer.checkpoint_callback, "last_model_path", ""
+        )
+        if best and Path(best).is_file():
+            with _warn_only_mlflow(f"the checkpoint {best} was not stored in MLflow"):
+                logger.experiment.log_artifact(str(logger.run_id), best, "checkpoints")
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Mark the run as failed, with the exception's text as a tag and an artefact."""
+        logger = _mlflow(trainer)
+        if logger is None or not trainer.is_global_zero:
+            return
+        text = f"{type(exception).__name__}: {exception}"
+        with _warn_only_mlflow("the failure was not recorded in MLflow"):
+            run_id = str(logger.run_id)
+            logger.experiment.set_tag(run_id, "fran.error", text[:MAX_TAG])
+            logger.experiment.log_text(run_id, text, "error.txt")
+            logger.experiment.set_terminated(run_id, "FAILED")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Number of validations, so that a resumed run draws in the same rhythm."""
+        return {"validations": self._validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Inverse of `state_dict`."""
+        self._validations = int(state_dict["validations"])
+
+    def _log_config(self, logger: MLFlowLogger, run_id: str) -> None:
+        """Parameters, and the YAML. A parameter cannot change in MLflow: what a resume changed becomes a tag."""
+        from mlflow.entities import Param
+
+        client = logger.experiment
+        known = client.get_run(run_id).data.params
+        params, aside = flatten(self.facts.config)
+        new = [Param(key, value) for key, value in params.items() if key not in known]
+        for start in range(0, len(new), BATCH):
+            client.log_batch(run_id, params=new[start : start + BATCH])
+        changed = [f"{key}: {known[key]} -> {value}" for key, value in params.items() if known.get(key, value) != value]
+        if changed:
+            client.set_tag(run_id, "fran.changed_on_resume", _listed(changed))
+        if aside:
+            client.set_tag(run_id, "fran.params_in_yaml_only", _listed(aside))
+            log.info("too long for MLflow parameters, stored in config.yaml alone: %s", ", ".join(aside))
+        name = f"config_resumed_{_n_resumed(client, run_id)}.yaml" if known else "config.yaml"
+        client.log_text(run_id, self.facts.config_yaml, name)
+        client.log_dict(run_id, dict(self.facts.versions), "versions.json")
+
+    def _log_tags(self, logger: MLFlowLogger, run_id: str) -> None:
+        tags = {"fran.run_folder": str(self.run_folder), "fran.version": self.facts.versions.get("fran")}
+        if self.facts.git_commit:
+            tags["fran.git_commit"] = self.facts.git_commit
+            tags["mlflow.source.git.commit"] = self.facts.git_commit.removesuffix("-dirty")
+        tags["fran.manifest_digest"] = self.facts.dataset_digest
+        for key, value in tags.items():
+            if value:
+                logger.experiment.set_tag(run_id, key, value)
+
+    def _overlay(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        example = getattr(pl_module, "last_validation_example", None)
+        if self.draw is None or example is None or not trainer.is_global_zero:
+            return
+        path = self.run_folder / "overlays" / f"epoch_{self._epoch:04d}_{example['case_id']}.png"
+        if path.exists():
+            return
+        names = example.get("names") or self.facts.label_names
+        with _warn_only(f"the picture {path} was not made"):
+            arrays = (example["image"], example["pred"], example["ref"])
+            self.draw(*arrays, names, example["spacing_mm"], path, case_id=example["case_id"])
+        logger = _mlflow(trainer)
+        if logger is not None and path.is_file():
+            with _warn_only_mlflow(f"the picture {path} was not stored in MLflow"):
+                logger.experiment.log_artifact(str(logger.run_id), str(path), "overlays")
+
+
+def _mlflow(trainer: pl.Trainer) -> MLFlowLogger | None:
+    return next((logger for logger in trainer.loggers if isinstance(logger, MLFlowLogger)), None)
+
+
+def _listed(items: list[str]) -> str:
+    """Items as the value of a tag; how many are left out is said, for MLflow limits its length."""
+    text = "\n".join(items)
+    if len(text) <= MAX_TAG:
+        return text
+    kept = text[: MAX_TAG - 100].rpartition("\n")[0]
+    return f"{kept}\n… and {len(items) - kept.count(chr(10)) - 1} more, see the YAML"
+
+
+def _n_resumed(client: Any, run_id: str) -> int:
+    return 1 + len([file for file in client.list_artifacts(run_id) if file.path.startswith("config_resumed_")])
+
+
+def _log_dataset(logger: MLFlowLogger, run_id: str, facts: RunFacts) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    dataset = Dataset(
+        name=str(facts.dataset),
+        digest=(facts.dataset_digest or "unknown")[:36],
+        source_type="local",
+        source=facts.dataset_source,
+    )
+    tag = InputTag("mlflow.data.context", "training")
+    logger.experiment.log_inputs(run_id, [DatasetInput(dataset, [tag])])
+
+
+@contextmanager
+def _warn_only(what: str, *more: type[Exception]) -> Iterator[None]:
+    expected: tuple[type[Exception], ...] = (FranError, OSError, ValueError, KeyError, TypeError, RuntimeError, *more)
+    try:
+        yield
+    except expected as error:
+        log.warning("%s: %s", what, error)
+
+
+def _warn_only_mlflow(what: str) -> AbstractContextManager[None]:
+    from mlflow.exceptions import MlflowException
+
+    return _warn_only(what, MlflowException)

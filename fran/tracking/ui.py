@@ -1,0 +1,97 @@
+"""The MLflow user interface on a project's store, in two processes instead of sixteen."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+
+from fran.errors import ConfigError, StoreError
+
+#: Without job execution and with one worker the server needs a seventh of the memory and a third of the time to come up
+#: (measured with MLflow 3.17: 0.5 GB and 17 s against 3.7 GB and 49 s).
+ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+PORTS_TRIED = 100
+
+
+def ui_arguments(db: Path | str, port: int = 5000, host: str = "127.0.0.1") -> list[str]:
+    """Arguments of the `mlflow` command for a project's mlflow.db."""
+    uri = f"sqlite:///{Path(db).resolve().as_posix()}"
+    return ["server", "--workers", "1", "--host", host, "--port", str(port), "--backend-store-uri", uri]
+
+
+def ui_command(db: Path | str, port: int = 5000, host: str = "127.0.0.1") -> str:
+    """The plain shell command that does the same as `run_ui`."""
+    environment = " ".join(f"{name}={value}" for name, value in ENVIRONMENT.items())
+    return f"{environment} {shlex.join(['mlflow', *ui_arguments(db, port, host)])}"
+
+
+def run_ui(
+    db: Path | str, port: int = 5000, host: str = "127.0.0.1", environment: Mapping[str, str] | None = None
+) -> int:
+    """Serve the interface until Ctrl-C; return the server's exit status (0 after Ctrl-C).
+
+    Args:
+        db: the project's mlflow.db.
+        port: port to listen on.
+        host: address to listen on; the default lets nobody else in.
+        environment: the environment to start from, the process's own by default.
+
+    Raises:
+        StoreError: there is no such file yet.
+        ConfigError: the port is taken; the message names the next free one.
+    """
+    if not Path(db).is_file():
+        raise StoreError(
+            f"{db}: expected the project's MLflow store, found nothing; train a run first, or check the project"
+        )
+    check_port(port, host)
+    console = Console()
+    console.print(f"http://{host}:{port}   (Ctrl-C ends it; the same by hand:)", highlight=False)
+    console.print(ui_command(db, port, host), soft_wrap=True, markup=False, highlight=False)
+    call = [sys.executable, "-m", "mlflow", *ui_arguments(db, port, host)]
+    with subprocess.Popen(call, env={**(environment or os.environ), **ENVIRONMENT}) as server:
+        try:
+            return server.wait()
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            _stop(server)
+
+
+def check_port(port: int, host: str = "127.0.0.1") -> None:
+    """Raise `ConfigError` when nothing can listen on a port; the message names the next free one."""
+    if not 0 < port < 65536:
+        raise ConfigError(f"port: expected 1 to 65535, found {port}")
+    if _is_free(port, host):
+        return
+    free = next((p for p in range(port + 1, min(port + PORTS_TRIED, 65536)) if _is_free(p, host)), None)
+    hint = f"use port {free}, which is free" if free else "choose another one"
+    raise ConfigError(f"port: {port} on {host} is taken by another program; {hint}, or end that program")
+
+
+def _is_free(port: int, host: str) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that just ended leaves the port waiting
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    """The server got the same Ctrl-C; if it lingers it is asked, then made, to end."""
+    for end in (server.terminate, server.kill):
+        try:
+            server.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            end()
+        else:
+            return

@@ -1,0 +1,178 @@
+"""Real trainings of a one-weight network, tracked in a real MLflow store in SQLite."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from torch.utils.data import DataLoader, TensorDataset
+
+from fran.errors import ConfigError
+from fran.tracking.mlflow_logger import client_of, make_logger, tracking_uri
+from fran.tracking.settings import TrackingSettings
+from fran.tracking.track_run import RunFacts, TrackRun
+
+CONFIG = {"plan": {"spacing": [0.8, 0.8, 1.5]}, "long": "x" * 400, **{f"many{i}": i for i in range(120)}}
+
+
+class Tiny(pl.LightningModule):
+    """Learns one weight; fails at the epoch it is told to."""
+
+    def __init__(self, fail_at: int | None = None) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+        self.fail_at = fail_at
+        self.last_validation_example: dict[str, Any] | None = None
+
+    def training_step(self, batch: Any) -> torch.Tensor:
+        if self.current_epoch == self.fail_at:
+            raise RuntimeError("out of luck")
+        loss = (self.weight * batch[0]).square().mean()
+        self.log("train_loss", loss, on_epoch=True, on_step=False)
+        return loss
+
+    def validation_step(self, batch: Any) -> None:
+        self.log("val_dice", self.weight.mean())
+        lm = np.zeros((6, 5, 4), np.uint8)
+        lm[1:3, 2:4, 1:3] = 1
+        image = np.arange(120, dtype=np.float32).reshape(6, 5, 4)
+        self.last_validation_example = {
+            "image": image, "pred": lm, "ref": lm, "case_id": "kits_4", "spacing_mm": (0.8, 0.8, 1.5),
+        }  # fmt: skip
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def _train(folder: Path, epochs: int, config: dict[str, Any] | None = None, **kwargs: Any) -> str:
+    """Train in <folder>/proj and <folder>/run; return the MLflow run id."""
+    resume = (folder / "run" / "last.ckpt") if (folder / "run" / "last.ckpt").exists() else None
+    logger = make_logger(
+        TrackingSettings(tags={"site": "here"}),
+        project="kits", run_name="plan1-tiny-f0-1", project_folder=folder / "proj", run_folder=folder / "run",
+    )  # fmt: skip
+    assert logger is not None
+    facts = RunFacts(
+        config=config or CONFIG, config_yaml="plan: {}\n", versions={"fran": "0.1"}, git_commit="a" * 40,
+        dataset="kits", dataset_digest="d" * 32, dataset_source="/data/manifest.json", label_names={1: "kidney"},
+    )  # fmt: skip
+    track = TrackRun(facts, folder / "run", draw=_draw, overlay_every=2)
+    checkpoint = ModelCheckpoint(folder / "run", "best", monitor="val_dice", mode="min", save_last=True)
+    trainer = pl.Trainer(
+        max_epochs=epochs, logger=logger, callbacks=[track, checkpoint], accelerator="cpu", log_every_n_steps=1,
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    loader = DataLoader(TensorDataset(torch.ones(2, 1)))
+    try:
+        trainer.fit(Tiny(**kwargs), loader, loader, ckpt_path=resume, weights_only=True)
+    except RuntimeError as error:
+        assert str(error) == "out of luck"
+    return str(logger.run_id)
+
+
+def _artifacts(client: Any, run_id: str, folder: str | None = None) -> set[str]:
+    found = client.list_artifacts(run_id, folder)
+    below = [_artifacts(client, run_id, entry.path) for entry in found if entry.is_dir]
+    return {entry.path for entry in found if not entry.is_dir}.union(*below)
+
+
+def _draw(image: Any, pred: Any, ref: Any, names: Any, spacing_mm: Any, path: Path, *, case_id: str) -> None:
+    assert names == {1: "kidney"}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"picture of " + case_id.encode())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_fails_is_resumed_and_ends_well_as_one_mlflow_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    run_id = _train(tmp_path, epochs=3, fail_at=1)
+    client = client_of(tracking_uri(TrackingSettings(), tmp_path / "proj"))
+    failed = client.get_run(run_id)
+    assert failed.info.status == "FAILED"
+    assert failed.data.tags["fran.error"] == "RuntimeError: out of luck"
+    assert len(failed.data.params) == 121
+    assert failed.data.params["plan.spacing"] == "[0.8, 0.8, 1.5]"
+    assert failed.data.tags["fran.params_in_yaml_only"] == "long"
+    assert failed.data.tags["mlflow.source.git.commit"] == "a" * 40
+    assert failed.data.tags["fran.manifest_digest"] == "d" * 32
+    assert failed.data.tags["site"] == "here"
+    assert failed.info.run_name == "plan1-tiny-f0-1"
+    (dataset,) = failed.inputs.dataset_inputs
+    assert (dataset.dataset.name, dataset.dataset.digest) == ("kits", "d" * 32)
+
+    assert _train(tmp_path, epochs=2, config={**CONFIG, "many0": 5}) == run_id
+    done = client.get_run(run_id)
+    assert done.info.status == "FINISHED"
+    assert done.data.tags["fran.changed_on_resume"] == "many0: 0 -> 5"
+    assert done.data.params["many0"] == "0"
+    assert len(client.get_metric_history(run_id, "train_loss")) == 2
+    assert _artifacts(client, run_id) == {
+        "config.yaml",
+        "config_resumed_1.yaml",
+        "versions.json",
+        "error.txt",
+        "checkpoints/best.ckpt",
+        "overlays/epoch_0001_kits_4.png",
+    }
+    assert len(client.search_runs([done.info.experiment_id])) == 1
+    assert list(elsewhere.iterdir()) == []
+    assert (tmp_path / "proj" / "mlartifacts").is_dir()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_two_processes_may_start_in_one_new_store(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from fran.tracking.settings import TrackingSettings;"
+        "from fran.tracking.mlflow_logger import make_logger;"
+        "folder, name = Path(sys.argv[1]), sys.argv[2];"
+        "logger = make_logger(TrackingSettings(), project='kits', run_name=name, project_folder=folder,"
+        " run_folder=folder / name);"
+        "[logger.log_metrics({'loss': float(i)}, i) for i in range(10)]; logger.finalize('success')"
+    )
+    calls = [[sys.executable, "-c", code, str(tmp_path), f"run{i}"] for i in range(2)]
+    processes = [subprocess.Popen(call, stderr=subprocess.PIPE, text=True) for call in calls]
+    for process in processes:
+        _, error = process.communicate(timeout=120)
+        assert process.returncode == 0, error
+    client = client_of(tracking_uri(TrackingSettings(), tmp_path))
+    experiment = client.get_experiment_by_name("kits")
+    runs = client.search_runs([experiment.experiment_id])
+    assert sorted(run.info.run_name for run in runs) == ["run0", "run1"]
+    assert {run.data.metrics["loss"] for run in runs} == {9.0}
+
+
+def test_without_tracking_mlflow_is_not_imported() -> None:
+    code = (
+        "import sys; from fran.tracking.settings import TrackingSettings;"
+        "from fran.tracking.mlflow_logger import make_logger;"
+        "assert make_logger(TrackingSettings(backend='none'), project='p', run_name='r', project_folder='/nowhere',"
+        " run_folder='/nowhere') is None;"
+        "import fran.tracking.ui, fran.tracking.params, fran.tracking.environment;"
+        "assert 'mlflow' not in sys.modules and 'torch' not in sys.modules, 'imported'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"backend": "mlflo"}, "did you mean 'mlflow'"),
+        ({"uri": "./mlruns"}, "file store"),
+        ({"overlay_every": -1}, "0 or"),
+    ],
+)
+def test_impossible_settings(settings: dict[str, Any], word: str) -> None:
+    with pytest.raises(ConfigError, match=word):
+        TrackingSettings(**settings).check()
