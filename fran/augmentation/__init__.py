@@ -1,0 +1,1 @@
+"""Normalisation and augmentation of batches, on the device the batch is on."""

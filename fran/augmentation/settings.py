@@ -1,0 +1,98 @@
+"""Settings of the batched augmentation; nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fran.errors import ConfigError
+
+
+@dataclass
+class AugmentationSettings:
+    """What is drawn for each sample. A probability of 0 switches an operation off and costs nothing.
+
+    Attributes:
+        rotation_p: probability of a rotation.
+        rotation_deg: largest angle about the x, y and z axis; angles are uniform in ±.
+        in_plane_above: where the largest spacing exceeds the smallest by this factor, rotations stay in the plane
+            of the two finer axes, for across thick slices they would smear more than they teach.
+        scale_p: probability of a zoom.
+        scale_range: uniform range of the zoom factor; above 1 enlarges.
+        translation_p: probability of a shift.
+        translation_mm: largest shift along x, y and z.
+        flip_p: probability of mirroring x, y and z.
+        flip_lateral_labels: mirror even along an axis on which label names tell sides apart (left/right, ...).
+        noise_p, noise_std: Gaussian noise; the standard deviation is uniform from 0 to `noise_std` (normalised units).
+        blur_p, blur_sigma_vox: Gaussian blur; sigma range in voxels.
+        brightness_p, brightness_range: factor on the normalised image.
+        contrast_p, contrast_range: factor on the distance from the sample's mean, then clipped to the former range.
+        lowres_p, lowres_range: shrink by the factor with nearest neighbours and enlarge again linearly.
+        gamma_p, gamma_range: exponent on the image scaled to 0..1; mean and standard deviation are kept.
+        gamma_invert_p: probability of the same on the inverted image.
+    """
+
+    rotation_p: float = 0.2
+    rotation_deg: list[float] = field(default_factory=lambda: [30.0, 30.0, 30.0])
+    in_plane_above: float = 3.0
+    scale_p: float = 0.2
+    scale_range: list[float] = field(default_factory=lambda: [0.7, 1.4])
+    translation_p: float = 0.0
+    translation_mm: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    flip_p: list[float] = field(default_factory=lambda: [0.5, 0.5, 0.5])
+    flip_lateral_labels: bool = False
+    noise_p: float = 0.1
+    noise_std: float = 0.3
+    blur_p: float = 0.1
+    blur_sigma_vox: list[float] = field(default_factory=lambda: [0.5, 1.0])
+    brightness_p: float = 0.15
+    brightness_range: list[float] = field(default_factory=lambda: [0.75, 1.25])
+    contrast_p: float = 0.15
+    contrast_range: list[float] = field(default_factory=lambda: [0.75, 1.25])
+    lowres_p: float = 0.1
+    lowres_range: list[float] = field(default_factory=lambda: [0.5, 1.0])
+    gamma_p: float = 0.3
+    gamma_range: list[float] = field(default_factory=lambda: [0.7, 1.5])
+    gamma_invert_p: float = 0.1
+
+    def check(self) -> None:
+        """Raise `ConfigError` naming every setting that is out of range."""
+        wrong = [self._wrong_probability(name) for name in vars(self) if name.endswith("_p")]
+        wrong += [self._wrong_length(name, 3) for name in ("rotation_deg", "translation_mm", "flip_p")]
+        ranges = [name for name in vars(self) if name.endswith(("_range", "_sigma_vox"))]
+        wrong += [self._wrong_length(name, 2) or self._wrong_range(name) for name in ranges]
+        found = [text for text in wrong if text]
+        if found:
+            raise ConfigError("augmentation: " + "; ".join(found))
+
+    def _wrong_probability(self, name: str) -> str:
+        value = getattr(self, name)
+        values = value if isinstance(value, list) else [value]
+        return "" if all(0 <= p <= 1 for p in values) else f"{name}: expected 0 to 1, found {value}"
+
+    def _wrong_length(self, name: str, length: int) -> str:
+        value = getattr(self, name)
+        return "" if len(value) == length else f"{name}: expected {length} numbers, found {list(value)}"
+
+    def _wrong_range(self, name: str) -> str:
+        lo, hi = getattr(self, name)
+        return "" if 0 < lo <= hi else f"{name}: expected 0 < lowest <= highest, found {[lo, hi]}"
+
+
+def no_augmentation() -> AugmentationSettings:
+    """Every probability 0."""
+    names = [name for name in vars(AugmentationSettings()) if name.endswith("_p") and name != "flip_p"]
+    return AugmentationSettings(flip_p=[0.0, 0.0, 0.0], **dict.fromkeys(names, 0.0))
+
+
+SIDES = (("left", "right"), ("anterior", "posterior"), ("superior", "inferior", "upper", "lower"))
+
+
+def safe_flips(flip_p: list[float], label_names: list[str]) -> list[float]:
+    """`flip_p` with 0 on the axes along which label names tell the two sides apart.
+
+    Example:
+        >>> safe_flips([0.5, 0.5, 0.5], ["kidney_left", "kidney_right"])
+        [0.0, 0.5, 0.5]
+    """
+    words = {word for name in label_names for word in name.lower().replace("_", " ").replace("-", " ").split()}
+    return [0.0 if words & set(sides) else p for p, sides in zip(flip_p, SIDES, strict=True)]

@@ -1,0 +1,1 @@
+"""From preprocessed case files to batches of crops."""

@@ -1,0 +1,179 @@
+"""Training crops and whole validation cases as datasets.
+
+Everything that is drawn follows from (seed, index), so samples do not depend on the number of workers, and training can
+go on from any index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset, Sampler
+
+from fran import keys
+from fran.data.source import CaseSource
+from fran.errors import ConfigError
+
+Vox = tuple[int, int, int]
+Sample = dict[str, Any]
+JITTER = 0.25
+_ORDER_STREAM = 1
+
+
+class CropDataset(Dataset[Sample]):
+    """Crop number `index` of an endless sequence.
+
+    Args:
+        source: where the cases come from.
+        patch_size: (x, y, z) voxels; smaller volumes are padded, centred.
+        fg_fraction: share of crops placed on a voxel of a foreground class; the class is drawn first, so that small
+            structures are seen as often as large ones. The voxel lies within a quarter of the patch from its centre.
+        seed: of the whole sequence.
+        case_weights: case id to relative frequency; without, every case comes once before any comes again.
+        class_weights: label name to relative frequency among foreground classes; 1 for those not named.
+
+    A sample holds IMAGE and LM of `patch_size`, WINDOW, SEED and CASE_ID, see `fran.keys`.
+    """
+
+    def __init__(
+        self,
+        source: CaseSource,
+        patch_size: Vox,
+        fg_fraction: float = 0.5,
+        seed: int = 0,
+        case_weights: Mapping[str, float] | None = None,
+        class_weights: Mapping[str, float] | None = None,
+    ) -> None:
+        if not 0 <= fg_fraction <= 1:
+            raise ConfigError(f"trainer.fg_fraction: expected 0 to 1, found {fg_fraction}")
+        self.source, self.patch_size, self.fg_fraction, self.seed = source, patch_size, fg_fraction, seed
+        self.case_shares = _shares(case_weights, source.case_ids)
+        names = source.labels.channel_names
+        weights = _weights(class_weights or {}, names, "trainer.class_sampling_weights")
+        self.class_weights = dict(enumerate(weights))
+        self._pass: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
+
+    def __getitem__(self, index: int) -> Sample:
+        draw = np.random.default_rng([self.seed, index])
+        case_id = self._case(index, draw)
+        start = self._start(case_id, draw)
+        image, channels = self.source.crop(case_id, start, self.patch_size)
+        return {
+            keys.IMAGE: image,
+            keys.LM: channels,
+            keys.WINDOW: self.source.window(case_id),
+            keys.SEED: int(draw.integers(2**62)),
+            keys.CASE_ID: case_id,
+        }
+
+    def _case(self, index: int, draw: np.random.Generator) -> str:
+        ids = self.source.case_ids
+        if self.case_shares is not None:
+            return ids[int(draw.choice(len(ids), p=self.case_shares))]
+        number, place = divmod(index, len(ids))
+        if self._pass[0] != number:
+            order = np.random.default_rng([self.seed, number, _ORDER_STREAM]).permutation(len(ids))
+            self._pass = (number, order)
+        return ids[int(self._pass[1][place])]
+
+    def _start(self, case_id: str, draw: np.random.Generator) -> Vox:
+        """First voxel of the crop; negative where the volume is smaller than the patch."""
+        shape = self.source.shape(case_id)
+        centre = self._foreground_centre(case_id, draw) if draw.random() < self.fg_fraction else None
+        start = []
+        for axis, (full, size) in enumerate(zip(shape, self.patch_size, strict=True)):
+            if full <= size:
+                start.append(-((size - full) // 2))
+            elif centre is None:
+                start.append(int(draw.integers(0, full - size + 1)))
+            else:
+                reach = int(size * JITTER)
+                wanted = int(centre[axis]) - size // 2 + int(draw.integers(-reach, reach + 1))
+                start.append(min(max(wanted, 0), full - size))
+        return start[0], start[1], start[2]
+
+    def _foreground_centre(self, case_id: str, draw: np.random.Generator) -> NDArray[np.generic] | None:
+        present = self.source.channels_present(case_id)
+        weights = np.array([self.class_weights[channel] for channel in present])
+        if not weights.sum():
+            return None
+        channel = present[int(draw.choice(len(present), p=weights / weights.sum()))]
+        voxels = self.source.foreground(case_id, channel)
+        return voxels[int(draw.integers(len(voxels)))] if len(voxels) else None
+
+
+class CaseDataset(Dataset[Sample]):
+    """Whole cases, for validation."""
+
+    def __init__(self, source: CaseSource) -> None:
+        self.source = source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Sample:
+        case_id = self.source.case_ids[index]
+        image, channels = self.source.volume(case_id)
+        return {
+            keys.IMAGE: image,
+            keys.LM: channels,
+            keys.WINDOW: self.source.window(case_id),
+            keys.SEED: 0,
+            keys.CASE_ID: case_id,
+        }
+
+
+class EpochSampler(Sampler[int]):
+    """Indices of one epoch of the endless sequence; with several processes each takes every n-th.
+
+    Lightning calls `set_epoch` before an epoch starts, also after a resume, which is all the state there is.
+    """
+
+    def __init__(self, per_epoch: int, rank: int = 0, world_size: int = 1) -> None:
+        self.per_epoch, self.rank, self.world_size = per_epoch, rank, world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration yields."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.per_epoch
+
+    def __iter__(self) -> Iterator[int]:
+        first = self.epoch * self.per_epoch * self.world_size
+        return iter(range(first + self.rank, first + self.per_epoch * self.world_size, self.world_size))
+
+
+def collate(samples: Sequence[Sample]) -> Sample:
+    """Batch with IMAGE int16 and LM integer (B, 1, x, y, z), WINDOW (B, 6), SEED and CASE_ID lists."""
+    lm = np.stack([s[keys.LM] for s in samples])[:, None]
+    return {
+        keys.IMAGE: torch.from_numpy(np.stack([s[keys.IMAGE] for s in samples])[:, None]),
+        # torch has few operations for uint16
+        keys.LM: torch.from_numpy(lm if lm.dtype == np.uint8 else lm.astype(np.int32)),
+        keys.WINDOW: torch.from_numpy(np.stack([s[keys.WINDOW] for s in samples])),
+        keys.SEED: [s[keys.SEED] for s in samples],
+        keys.CASE_ID: [s[keys.CASE_ID] for s in samples],
+    }
+
+
+def _weights(given: Mapping[str, float], names: Sequence[str], setting: str) -> list[float]:
+    unknown = sorted(set(given) - set(names))
+    if unknown or any(w < 0 for w in given.values()):
+        raise ConfigError(f"{setting}: expected weights >= 0 for {', '.join(names[:20])}; found {dict(given)}")
+    return [float(given.get(name, 1.0)) for name in names]
+
+
+def _shares(weights: Mapping[str, float] | None, ids: Sequence[str]) -> NDArray[np.float64] | None:
+    if not weights:
+        return None
+    given = {case_id: weight for case_id, weight in weights.items() if case_id in ids}
+    values = np.array(_weights(given, ids, "case weights"))
+    if not values.sum():
+        raise ConfigError("case weights: expected at least one above 0, found none")
+    return np.asarray(values / values.sum())

@@ -1,0 +1,151 @@
+"""Lightning data module over a manifest: plain typed arguments, no question about the mode that made the data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+from fran.data.crops import CaseDataset, CropDataset, EpochSampler, collate
+from fran.data.source import CaseSource
+from fran.errors import ConfigError
+from fran.io.manifest import Manifest
+from fran.labels import LabelScheme
+
+AUTO = -1
+MAX_AUTO_WORKERS = 8
+Vox = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Which cases train and which validate.
+
+    Attributes:
+        manifest: folder of a manifest.
+        train_ids, val_ids: case ids; `val_ids` may be empty.
+        labels: label values, names, channels.
+        properties: the dataset's properties (intensity_clip_range, mean_fg, std_fg for CT).
+        label_map: stored value to value, applied on the fly.
+        case_weights: case id to relative sampling frequency.
+    """
+
+    manifest: Path
+    train_ids: tuple[str, ...]
+    val_ids: tuple[str, ...]
+    labels: LabelScheme
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    label_map: Mapping[int, int] = field(default_factory=dict)
+    case_weights: Mapping[str, float] = field(default_factory=dict)
+
+
+class CropDataModule(pl.LightningDataModule):
+    """Foreground-biased crops for training, whole cases for validation.
+
+    Args:
+        data: the cases.
+        patch_size: (x, y, z) voxels.
+        batch_size: crops per step and process.
+        steps_per_epoch: optimiser steps per epoch.
+        fg_fraction: see `CropDataset`.
+        class_weights: label name to sampling frequency, see `CropDataset`.
+        seed: of the crops and their augmentation.
+        num_workers: loader processes, -1 chooses from the number of cores.
+        cache: "none" or "ram".
+        max_val_cases: validate on that many cases spread over `val_ids`, 0 for all.
+        on_gpu: batches go to a GPU, so pinned memory helps.
+
+    Raises:
+        ConfigError: training and validation share a case, or a size is not positive.
+    """
+
+    def __init__(
+        self,
+        data: DataSpec,
+        patch_size: Vox,
+        batch_size: int,
+        steps_per_epoch: int,
+        *,
+        fg_fraction: float = 0.5,
+        class_weights: Mapping[str, float] | None = None,
+        seed: int = 0,
+        num_workers: int = AUTO,
+        cache: str = "none",
+        max_val_cases: int = 0,
+        on_gpu: bool = False,
+    ) -> None:
+        super().__init__()
+        shared = sorted(set(data.train_ids) & set(data.val_ids))
+        if shared:
+            raise ConfigError(f"folds: expected separate training and validation cases, found in both: {shared[:10]}")
+        if batch_size < 1 or steps_per_epoch < 1:
+            raise ConfigError(f"batch_size and steps_per_epoch: expected at least 1, found {batch_size}, {steps_per_epoch}")
+        self.data, self.batch_size, self.steps_per_epoch = data, batch_size, steps_per_epoch
+        self.workers = resolve_workers(num_workers, on_gpu=on_gpu)
+        self.on_gpu = on_gpu
+        manifest = Manifest.load(data.manifest)
+        source = self._source(manifest, data.train_ids, cache)
+        self.crops = CropDataset(source, patch_size, fg_fraction, seed, data.case_weights, class_weights)
+        validated = spread(data.val_ids, max_val_cases)
+        self.cases = CaseDataset(self._source(manifest, validated, cache)) if validated else None
+
+    def _source(self, manifest: Manifest, ids: Sequence[str], cache: str) -> CaseSource:
+        data = self.data
+        return CaseSource(manifest, ids, data.labels, data.properties, data.label_map, cache)
+
+    def setup(self, stage: str) -> None:
+        """Fill the memory cache before workers are forked."""
+        self.crops.source.preload()
+        if self.cases is not None:
+            self.cases.source.preload()
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Batches of one epoch."""
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        sampler = EpochSampler(self.batch_size * self.steps_per_epoch, rank, world)
+        return DataLoader(
+            self.crops,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            collate_fn=collate,
+            num_workers=self.workers,
+            pin_memory=self.on_gpu,
+            persistent_workers=self.workers > 0,
+            prefetch_factor=4 if self.workers else None,
+        )
+
+    def val_dataloader(self) -> DataLoader[dict[str, Any]] | list[DataLoader[dict[str, Any]]]:
+        """One whole case at a time; nothing where there are no validation cases."""
+        if self.cases is None:
+            return []
+        return DataLoader(self.cases, batch_size=1, collate_fn=collate, num_workers=min(1, self.workers))
+
+
+def resolve_workers(num_workers: int, *, on_gpu: bool) -> int:
+    """Loader processes for `num_workers`, where -1 means: choose.
+
+    A crop costs about a millisecond, so on a CPU, which the network keeps busy, none are started.
+    """
+    if num_workers < AUTO:
+        raise ConfigError(f"trainer.num_workers: expected -1 (automatic) or more, found {num_workers}")
+    if num_workers != AUTO:
+        return num_workers
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(MAX_AUTO_WORKERS, usable - 1) if on_gpu else 0
+
+
+def spread(ids: Sequence[str], limit: int) -> tuple[str, ...]:
+    """At most `limit` of `ids`, evenly spread; all for 0.
+
+    Example:
+        >>> spread(["a", "b", "c", "d", "e"], 2)
+        ('a', 'c')
+    """
+    if limit <= 0 or len(ids) <= limit:
+        return tuple(ids)
+    return tuple(ids[round(i * len(ids) / limit)] for i in range(limit))

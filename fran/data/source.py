@@ -1,0 +1,170 @@
+"""Cases of a manifest as arrays: label channels, windows, foreground voxels, a bounded number of open files.
+
+Nothing here asks which preprocessing mode wrote the manifest.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fran.augmentation.normalise import window_for
+from fran.errors import CaseProblem, CasesFailed, ConfigError, DataError
+from fran.io.casefile import CaseReader
+from fran.io.manifest import Manifest
+from fran.labels import LabelScheme
+
+Vox = tuple[int, int, int]
+MAX_OPEN_FILES = 64
+MAX_CACHED_FOREGROUND = 256
+
+
+class CaseSource:
+    """Read crops and whole volumes of some cases of a manifest.
+
+    Args:
+        manifest: of any stage.
+        case_ids: the cases to use.
+        labels: the label values and their channels.
+        properties: the dataset's properties for `window_for`.
+        label_map: stored label value to label value, applied before `labels`; values not listed stay.
+        cache: "none" reads from the files, "ram" keeps every volume in memory once it was read.
+
+    Raises:
+        CasesFailed: cases that the manifest lacks.
+        ConfigError: no case, or an unknown cache.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        case_ids: Sequence[str],
+        labels: LabelScheme,
+        properties: Mapping[str, Any],
+        label_map: Mapping[int, int] | None = None,
+        cache: str = "none",
+    ) -> None:
+        if cache not in ("none", "ram"):
+            raise ConfigError(f"trainer.cache: expected none or ram, found {cache!r}")
+        _check_cases(manifest, case_ids)
+        self.manifest = manifest
+        self.case_ids = tuple(case_ids)
+        self.labels = labels
+        self.properties = dict(properties)
+        self.cache = cache
+        self._table = _channel_table(labels, label_map or {})
+        self._readers: OrderedDict[str, CaseReader] = OrderedDict()
+        self._foreground: OrderedDict[tuple[str, int], NDArray[np.generic]] = OrderedDict()
+        self._volumes: dict[str, tuple[NDArray[np.int16], NDArray[Any]]] = {}
+        self._pid = os.getpid()
+
+    def __len__(self) -> int:
+        return len(self.case_ids)
+
+    def shape(self, case_id: str) -> Vox:
+        """(x, y, z) voxels."""
+        return self.manifest.cases[case_id].shape
+
+    def window(self, case_id: str) -> NDArray[np.float32]:
+        """(6,) slope, inter, lo, hi, mean, std, see `fran.keys.WINDOW`."""
+        entry, meta = self.manifest.cases[case_id], self.reader(case_id).meta
+        window = window_for(entry.modality, entry.intensity, self.properties)
+        return np.array([meta.slope, meta.inter, *window.as_tuple()], dtype=np.float32)
+
+    def crop(self, case_id: str, start: Vox, size: Vox) -> tuple[NDArray[np.int16], NDArray[Any]]:
+        """Stored image and channel indices of a box, padded with the stored minimum and 0 outside the volume."""
+        if self.cache == "ram":
+            image, channels = self.volume(case_id)
+            return _padded(image, start, size, None), _padded(channels, start, size, 0)
+        image, lm = self.reader(case_id).read(start, size)
+        return image, self._channels(case_id, lm)
+
+    def volume(self, case_id: str) -> tuple[NDArray[np.int16], NDArray[Any]]:
+        """Stored image and channel indices of the whole case."""
+        if case_id in self._volumes:
+            return self._volumes[case_id]
+        image, lm = self.reader(case_id).read_all()
+        arrays = image, self._channels(case_id, lm)
+        if self.cache == "ram":
+            self._volumes[case_id] = arrays
+        return arrays
+
+    def foreground(self, case_id: str, channel: int) -> NDArray[np.generic]:
+        """(n, 3) sampled voxels of one channel; n may be 0."""
+        key = (case_id, channel)
+        if key not in self._foreground:
+            stored = [v for v in self.manifest.cases[case_id].labels if self._table[v] == channel]
+            found = [self.reader(case_id).fg_indices(value) for value in stored]
+            self._foreground[key] = np.concatenate(found) if found else np.empty((0, 3), np.int16)
+            if len(self._foreground) > MAX_CACHED_FOREGROUND:
+                self._foreground.popitem(last=False)
+        self._foreground.move_to_end(key)
+        return self._foreground[key]
+
+    def channels_present(self, case_id: str) -> list[int]:
+        """Foreground channels with at least one voxel in the case."""
+        counts = self.manifest.cases[case_id].labels
+        return sorted({int(self._table[v]) for v, n in counts.items() if n} - {0})
+
+    def reader(self, case_id: str) -> CaseReader:
+        """The case's reader, opened in this process; the least recently used one is closed beyond a bound."""
+        if self._pid != os.getpid():
+            # after a fork the handles belong to the parent: forget them, closing is its business
+            self._readers, self._pid = OrderedDict(), os.getpid()
+        if case_id not in self._readers:
+            self._readers[case_id] = self.manifest.reader(case_id)
+            if len(self._readers) > MAX_OPEN_FILES:
+                self._readers.popitem(last=False)[1].close()
+        self._readers.move_to_end(case_id)
+        return self._readers[case_id]
+
+    def preload(self) -> None:
+        """Read everything when the cache is "ram", so that forked workers share one copy."""
+        for case_id in self.case_ids if self.cache == "ram" else ():
+            self.volume(case_id)
+
+    def _channels(self, case_id: str, lm: NDArray[Any]) -> NDArray[Any]:
+        channels: NDArray[Any] = self._table[lm]
+        if channels.size and channels.max() >= self.labels.n_classes:
+            strangers = np.unique(lm[channels >= self.labels.n_classes]).tolist()
+            raise DataError(
+                f"Case {case_id}: {self.manifest.path(case_id)}: expected labels {[0, *self.labels.values]},"
+                f" found also {strangers[:10]}; add them to the project's labels or remap them (remapping_train)"
+            )
+        return channels
+
+
+def _channel_table(labels: LabelScheme, label_map: Mapping[int, int]) -> NDArray[Any]:
+    table = labels.lookup()
+    mapped = table.copy()
+    for stored, value in label_map.items():
+        mapped[stored] = table[value]
+    return mapped
+
+
+def _check_cases(manifest: Manifest, case_ids: Sequence[str]) -> None:
+    if not case_ids:
+        raise ConfigError(f"no cases were given for {manifest.folder}; check the fold and the datasources of the plan")
+    lacking = [case_id for case_id in case_ids if case_id not in manifest.cases]
+    if lacking:
+        problems = [
+            CaseProblem(c, str(manifest.folder), "preprocessed case", "an entry in the manifest", "none", "run `fran preprocess`")
+            for c in lacking
+        ]
+        raise CasesFailed(f"{len(lacking)} of {len(case_ids)} cases are not preprocessed", problems)
+
+
+def _padded(array: NDArray[Any], start: Vox, size: Vox, fill: int | None) -> NDArray[Any]:
+    box = list(zip(start, size, array.shape, strict=True))
+    inside = tuple(slice(max(0, a), max(0, min(a + n, full))) for a, n, full in box)
+    part = array[inside]
+    if part.shape == tuple(size):
+        return part
+    result = np.full(size, array.min() if fill is None else fill, array.dtype)
+    result[tuple(slice(s.start - a, s.start - a + n) for s, a, n in zip(inside, start, part.shape, strict=True))] = part
+    return result

@@ -1,0 +1,1 @@
+"""Segmentation losses: pure functions and thin modules."""

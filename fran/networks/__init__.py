@@ -1,0 +1,1 @@
+"""Building networks from plain specifications, and fran's own network factories."""

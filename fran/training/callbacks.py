@@ -1,0 +1,166 @@
+"""Callbacks of every training: checkpoints, metrics.csv, the end of the budget, and a line of progress."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, Checkpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from fran.io.checkpoint import BEST, LAST, read_checkpoint, write_checkpoint
+from fran.io.files import atomic_path
+from fran.training.schedule import Budget
+
+METRICS = "metrics.csv"
+LEADING = ("epoch", "step", "elapsed_s")
+log = logging.getLogger(__name__)
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Checkpoints that are whole or absent, and are loaded as plain data only."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write under a temporary name, sync, rename."""
+        write_checkpoint(checkpoint, path)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Load with ``weights_only=True`` whatever the caller says."""
+        return read_checkpoint(path, map_location or "cpu")
+
+
+class RunFiles(Checkpoint):
+    """Write last.ckpt after each epoch, best.ckpt when `val/dice` rises, and a row of metrics.csv.
+
+    Args:
+        folder: of the run.
+        columns: metrics that get a column.
+        budget: source of the elapsed time.
+    """
+
+    def __init__(self, folder: Path, columns: list[str], budget: Budget) -> None:
+        self.folder, self.columns, self.budget = folder, columns, budget
+        self.best_dice, self.best_epoch = -math.inf, -1
+        self.validated = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Best value so far, kept in the checkpoint."""
+        return {"best_dice": self.best_dice, "best_epoch": self.best_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Inverse of `state_dict`."""
+        self.best_dice, self.best_epoch = state_dict["best_dice"], state_dict["best_epoch"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Drop rows of epochs that a resumed training repeats."""
+        if trainer.is_global_zero:
+            keep_rows_before(self.folder / METRICS, trainer.current_epoch)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remember that this epoch was validated."""
+        self.validated = True
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the files of this epoch."""
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        dice = metrics.get("val/dice", math.nan) if self.validated else math.nan
+        better = dice > self.best_dice
+        if better:
+            self.best_dice, self.best_epoch = dice, trainer.current_epoch
+        trainer.save_checkpoint(self.folder / LAST)
+        if trainer.is_global_zero:
+            if better:
+                copy_checkpoint(self.folder / LAST, self.folder / BEST)
+            self._add_row(trainer, metrics)
+        self.validated = False
+
+    def _add_row(self, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
+        known = {k: v for k, v in metrics.items() if self.validated or not k.startswith("val/")}
+        row = {"epoch": trainer.current_epoch, "step": trainer.global_step, "elapsed_s": round(self.budget.elapsed_s, 2)}
+        append_row(self.folder / METRICS, [*LEADING, *self.columns], {**row, **known})
+
+
+def copy_checkpoint(source: Path, target: Path) -> None:
+    """Make `target` a second name of `source`'s content, atomically; a copy where the file system has no hard links.
+
+    `source` is replaced, never rewritten, by the next save, so the shared content stays as it is.
+    """
+    with atomic_path(target) as temporary:
+        temporary.unlink()
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+
+
+def append_row(path: Path, columns: list[str], row: dict[str, Any]) -> None:
+    """Add one row to a csv file, with a header when the file is new; values without a column are dropped."""
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, columns, extrasaction="ignore")
+        if new:
+            writer.writeheader()
+        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+
+
+def keep_rows_before(path: Path, epoch: int) -> None:
+    """Remove rows of `epoch` and later, and a last row that was cut short."""
+    if not path.exists():
+        return
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.reader(stream))
+    kept = [row for row in rows[1:] if len(row) == len(rows[0]) and row[0].isdigit() and int(row[0]) < epoch]
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([rows[0], *kept])
+
+
+class BudgetEnd(Callback):
+    """Stop when the time is up, validate the last epoch whatever the interval, stop early when asked.
+
+    Args:
+        budget: of the training.
+        early_stopping_epochs: epochs without a rise of `val/dice` after which to stop, 0 for never.
+        files: knows the best epoch.
+    """
+
+    def __init__(self, budget: Budget, early_stopping_epochs: int, files: RunFiles) -> None:
+        self.budget, self.early_stopping_epochs, self.files = budget, early_stopping_epochs, files
+        self.reason = "max_epochs"
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let the last epoch be validated."""
+        if trainer.current_epoch + 1 == trainer.max_epochs:
+            validate_now(trainer)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop at the end of the time."""
+        if self.budget.max_time_s is None:
+            return
+        spent = self.budget.elapsed_s >= self.budget.max_time_s
+        if trainer.world_size > 1:
+            spent = bool(trainer.strategy.broadcast(spent))
+        if spent:
+            self.reason, trainer.should_stop = "max_time", True
+            validate_now(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop when nothing has improved for long."""
+        waited = trainer.current_epoch - self.files.best_epoch
+        if self.early_stopping_epochs and self.files.best_epoch >= 0 and waited >= self.early_stopping_epochs:
+            self.reason, trainer.should_stop = "early_stopping", True
+
+
+def validate_now(trainer: pl.Trainer) -> None:
+    """Have this epoch end with a validation, unless validation is switched off."""
+    if trainer.limit_val_batches:
+        trainer.check_val_every_n_epoch = 1

@@ -1,0 +1,274 @@
+"""Train one network on one fold: the entry of this room."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import Logger
+from torch import nn
+
+from fran.augmentation.batched import BatchAugmentation
+from fran.augmentation.settings import AugmentationSettings, safe_flips
+from fran.data.datamodule import CropDataModule, DataSpec
+from fran.io.checkpoint import BEST, FORMAT, LAST
+from fran.networks.build import build_network, check_patch_size, fill_spec
+from fran.training.callbacks import AtomicCheckpointIO, BudgetEnd, RunFiles
+from fran.training.hardware import resolve_accelerator, resolve_precision, use_hardware
+from fran.training.module import SegmentationModule, ValidationSettings
+from fran.training.progress import ProgressLine
+from fran.training.resume import CheckpointState, check_same_model, find_resume
+from fran.training.schedule import Budget
+from fran.training.settings import TrainerSettings
+
+IN_CHANNELS = 1
+Vox = tuple[int, int, int]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    """Everything that defines one training, as plain values.
+
+    Attributes:
+        run_folder: existing folder of the run, see `fran.io.checkpoint.new_run_folder`; its name is the run's name.
+        data: the cases, labels and properties.
+        network: specification with `_target_`; channels, patch size and spacing are filled in.
+        patch_size: (x, y, z) voxels.
+        spacing_mm: (x, y, z) of the preprocessed cases.
+        trainer, augmentation: settings.
+        project, modality, mode, fold: recorded in the checkpoint.
+        trusted: modules of the user's own that the network may come from.
+        config: the resolved configuration, recorded in the checkpoint.
+        versions, git_commit, datasets: recorded in the checkpoint; `datasets` besides train and val ids.
+    """
+
+    run_folder: Path
+    data: DataSpec
+    network: Mapping[str, Any]
+    patch_size: Vox
+    spacing_mm: tuple[float, float, float]
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)
+    augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
+    project: str = ""
+    modality: str = "CT"
+    mode: str = "source"
+    fold: int | str | None = None
+    trusted: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    git_commit: str = ""
+    datasets: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a training left behind.
+
+    Attributes:
+        run_folder: with last.ckpt, best.ckpt and metrics.csv.
+        last: the newest checkpoint.
+        best: the checkpoint of the highest validation Dice, None where nothing was validated.
+        best_dice: that Dice, NaN where nothing was validated.
+        best_epoch: 0-based, -1 where nothing was validated.
+        epochs, steps: completed, resumed ones included.
+        elapsed_s: seconds, resumed ones included.
+        stopped_by: "max_epochs", "max_time" or "early_stopping".
+        metrics: the latest value of each metric.
+        case_dice: case id to Dice per label name at the last validation.
+    """
+
+    run_folder: Path
+    last: Path
+    best: Path | None
+    best_dice: float
+    best_epoch: int
+    epochs: int
+    steps: int
+    elapsed_s: float
+    stopped_by: str
+    metrics: dict[str, float]
+    case_dice: dict[str, dict[str, float]]
+
+
+def fit(
+    spec: TrainSpec,
+    network: nn.Module | None = None,
+    *,
+    loggers: Sequence[Logger] = (),
+    callbacks: Sequence[Callback] = (),
+    resume: Path | None = None,
+) -> FitResult:
+    """Train until the epochs, the time or the patience are used up.
+
+    Args:
+        spec: the training.
+        network: instead of building `spec.network`, which must still describe it.
+        loggers: of Lightning; none by default.
+        callbacks: besides fran's own.
+        resume: run folder or checkpoint to go on from: weights, optimiser, epoch, step, random state and used time.
+
+    Raises:
+        ConfigError: impossible settings, a patch the network cannot take, or a checkpoint of another model.
+        CasesFailed, DataError, StoreError: cases missing or damaged, or no checkpoint to resume from.
+        FranError: the loss became infinite or NaN.
+    """
+    settings = spec.trainer
+    settings.check()
+    accelerator = resolve_accelerator(settings.accelerator)
+    use_hardware(settings.threads)
+    labels = spec.data.labels
+    network_spec = fill_spec(spec.network, IN_CHANNELS, labels.n_classes, spec.patch_size, spec.spacing_mm, spec.trusted)
+    check_patch_size(network_spec, spec.patch_size, spec.trusted)
+    data = make_datamodule(spec, on_gpu=accelerator == "gpu")
+    meta = checkpoint_meta(spec, network_spec, data)
+    start = find_resume(resume) if resume is not None else None
+    if start is not None:
+        check_same_model(start, meta)
+    budget = Budget(settings.max_epochs * settings.steps_per_epoch, settings.max_time_s)
+    torch.manual_seed(settings.seed)
+    if network is None:
+        network = build_network(network_spec, spec.trusted)
+    module = make_module(spec, network, budget)
+    files = RunFiles(spec.run_folder, metric_columns(labels.channel_names[1:]), budget)
+    end = BudgetEnd(budget, settings.early_stopping_epochs, files)
+    # BudgetEnd reads what RunFiles wrote in the epoch before: a stop one epoch late saves an order between callbacks
+    own: list[Callback] = [CheckpointState(meta, budget), end, files]
+    if settings.progress:
+        own.append(ProgressLine(budget))
+    trainer = make_trainer(spec, accelerator, [*own, *callbacks], loggers)
+    trainer.fit(module, datamodule=data, ckpt_path=str(start) if start is not None else None)
+    return _result(spec, trainer, module, files, end)
+
+
+def make_datamodule(spec: TrainSpec, *, on_gpu: bool) -> CropDataModule:
+    """Data module of a training."""
+    settings = spec.trainer
+    return CropDataModule(
+        spec.data,
+        spec.patch_size,
+        settings.batch_size,
+        settings.steps_per_epoch,
+        fg_fraction=settings.fg_fraction,
+        class_weights=settings.class_sampling_weights,
+        seed=settings.seed,
+        num_workers=settings.num_workers,
+        cache=settings.cache,
+        max_val_cases=settings.max_val_cases,
+        on_gpu=on_gpu,
+    )
+
+
+def make_module(spec: TrainSpec, network: nn.Module, budget: Budget) -> SegmentationModule:
+    """Lightning module of a training."""
+    settings, augmentation = spec.trainer, spec.augmentation
+    names = spec.data.labels.channel_names[1:]
+    flips = augmentation.flip_p if augmentation.flip_lateral_labels else safe_flips(augmentation.flip_p, names)
+    if flips != list(augmentation.flip_p):
+        log.info("flip_p %s becomes %s: label names tell sides apart (flip_lateral_labels keeps it)", augmentation.flip_p, flips)
+    layout = torch.channels_last_3d if settings.channels_last else torch.contiguous_format
+    network = network.to(memory_format=layout)  # type: ignore[call-overload]  # torch's stubs lack the 3-D layout
+    if settings.compile:
+        network.compile()  # in place: the names in the state dict stay
+    augment = AugmentationSettings(**{**vars(augmentation), "flip_p": flips})
+    return SegmentationModule(
+        network,
+        spec.data.labels,
+        spec.patch_size,
+        augmentation=BatchAugmentation(augment, spec.spacing_mm),
+        optimiser=settings.optimiser,
+        loss=settings.loss,
+        budget=budget,
+        validation=ValidationSettings(settings.val_overlap, settings.val_tile_batch),
+        channels_last=settings.channels_last,
+    )
+
+
+def make_trainer(
+    spec: TrainSpec, accelerator: str, callbacks: Sequence[Callback], loggers: Sequence[Logger]
+) -> pl.Trainer:
+    """Lightning trainer of a training; it writes nothing by itself."""
+    settings = spec.trainer
+    validates = settings.val_every_n_epochs > 0 and len(spec.data.val_ids) > 0
+    return pl.Trainer(
+        default_root_dir=str(spec.run_folder),
+        accelerator=accelerator,
+        devices=settings.devices,
+        strategy=settings.strategy,
+        precision=resolve_precision(settings.precision, accelerator),  # type: ignore[arg-type]  # checked by settings
+        max_epochs=settings.max_epochs,
+        min_epochs=0,
+        check_val_every_n_epoch=max(settings.val_every_n_epochs, 1),
+        limit_val_batches=None if validates else 0,
+        num_sanity_val_steps=0,
+        deterministic=settings.deterministic,
+        benchmark=accelerator == "gpu" and not settings.deterministic,
+        use_distributed_sampler=False,
+        logger=list(loggers) or False,
+        callbacks=list(callbacks),
+        plugins=[AtomicCheckpointIO()],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=10,
+    )
+
+
+def checkpoint_meta(spec: TrainSpec, network_spec: Mapping[str, Any], data: CropDataModule) -> dict[str, Any]:
+    """The ``fran`` section of a checkpoint: plain data from which the model can be built and applied again."""
+    manifest = data.crops.source.manifest
+    datasets = {
+        "manifest": str(spec.data.manifest),
+        "digest": manifest.digest(),
+        "train": list(spec.data.train_ids),
+        "val": list(spec.data.val_ids),
+        **spec.datasets,
+    }
+    return {
+        "format": FORMAT,
+        "run": spec.run_folder.name,
+        "project": spec.project,
+        "network": dict(network_spec),
+        "labels": spec.data.labels.to_dict(),
+        "modality": spec.modality,
+        "properties": dict(spec.data.properties),
+        "spacing": [float(s) for s in spec.spacing_mm],
+        "patch_size": [int(n) for n in spec.patch_size],
+        "mode": spec.mode,
+        "datasets": datasets,
+        "fold": spec.fold,
+        "config": dict(spec.config),
+        "versions": dict(spec.versions),
+        "git_commit": spec.git_commit,
+    }
+
+
+def metric_columns(label_names: Sequence[str]) -> list[str]:
+    """Names of the metrics that a training logs."""
+    train = ["train/loss", "train/lr", "train/data_wait_share", "train/patches_per_s"]
+    return [*train, "val/dice", *(f"val/dice_{name}" for name in label_names)]
+
+
+def _result(
+    spec: TrainSpec, trainer: pl.Trainer, module: SegmentationModule, files: RunFiles, end: BudgetEnd
+) -> FitResult:
+    best = spec.run_folder / BEST
+    names = spec.data.labels.channel_names[1:]
+    return FitResult(
+        run_folder=spec.run_folder,
+        last=spec.run_folder / LAST,
+        best=best if best.exists() else None,
+        best_dice=files.best_dice if files.best_epoch >= 0 else float("nan"),
+        best_epoch=files.best_epoch,
+        epochs=trainer.current_epoch,
+        steps=trainer.global_step,
+        elapsed_s=files.budget.elapsed_s,
+        stopped_by=end.reason,
+        metrics={name: float(value) for name, value in trainer.callback_metrics.items()},
+        case_dice={c: dict(zip(names, dice.tolist(), strict=True)) for c, dice in module.case_dice.items()},
+    )

@@ -1,0 +1,245 @@
+"""The Lightning module: normalise and augment on the device, train, validate whole cases."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fran import keys
+from fran.augmentation.batched import BatchAugmentation
+from fran.augmentation.normalise import floor_of, normalise_stored
+from fran.errors import FranError
+from fran.labels import LabelScheme
+from fran.losses.dice_ce import DiceCELoss
+from fran.metrics.dice import dice_per_label
+from fran.training.optimisers import make_optimiser
+from fran.training.schedule import Budget, lr_factor
+from fran.training.settings import LossSettings, OptimiserSettings
+from fran.training.validation import predict_channels
+
+Vox = tuple[int, int, int]
+LOSS_WINDOW = 20
+
+
+@dataclass(frozen=True)
+class ValidationSettings:
+    """How whole cases are predicted during training."""
+
+    overlap: float = 0.5
+    tile_batch: int = 4
+
+
+@dataclass
+class Pace:
+    """Seconds spent waiting for data and in all, and patches seen, in the running epoch."""
+
+    started: float = 0.0
+    finished: float = 0.0
+    waited: float = 0.0
+    patches: int = 0
+    _last_end: float = field(default=0.0, repr=False)
+
+    def batch_arrived(self) -> None:
+        """A batch left the loader."""
+        self.waited += time.monotonic() - self._last_end
+
+    def batch_done(self, patches: int) -> None:
+        """A step ended."""
+        self.finished = self._last_end = time.monotonic()
+        self.patches += patches
+
+    @classmethod
+    def begin(cls) -> Pace:
+        """An epoch starts now."""
+        now = time.monotonic()
+        return cls(started=now, finished=now, _last_end=now)
+
+    def figures(self) -> dict[str, float]:
+        """Share of the time spent waiting, and patches per second."""
+        seconds = max(self.finished - self.started, 1e-9)
+        return {"train/data_wait_share": self.waited / seconds, "train/patches_per_s": self.patches / seconds}
+
+
+class SegmentationModule(pl.LightningModule):
+    """Train a network on crops and validate it on whole cases.
+
+    Args:
+        network: (B, C, x, y, z) to logits, a stack of heads or a list of them in training mode.
+        labels: names of the channels.
+        patch_size: (x, y, z) voxels.
+        augmentation: applied to training batches, None for none.
+        optimiser, loss: see the settings.
+        budget: of the whole training.
+        validation: see `ValidationSettings`.
+        channels_last: memory layout channels_last_3d.
+
+    Logs `train/loss`, `train/lr`, `train/data_wait_share`, `train/patches_per_s`, `val/dice` (mean over labels) and
+    `val/dice_<label name>` (mean over the cases that have the label in prediction or reference).
+    `case_dice` maps case id to Dice per label of the latest validation.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        labels: LabelScheme,
+        patch_size: Vox,
+        *,
+        augmentation: BatchAugmentation | None,
+        optimiser: OptimiserSettings,
+        loss: LossSettings,
+        budget: Budget,
+        validation: ValidationSettings | None = None,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.labels, self.patch_size = labels, patch_size
+        self.augmentation, self.optimiser, self.budget = augmentation, optimiser, budget
+        self.loss = DiceCELoss(
+            loss.dice_weight,
+            loss.ce_weight,
+            batch=loss.batch_dice,
+            include_background=loss.include_background,
+            smooth=loss.smooth,
+            class_weights=loss.class_weights,
+        )
+        self.validation = validation or ValidationSettings()
+        self.layout = torch.channels_last_3d if channels_last else torch.contiguous_format
+        self.case_dice: dict[str, NDArray[np.float64]] = {}
+        self.pace = Pace.begin()
+        self._recent: list[tuple[Tensor, list[str]]] = []
+
+    def forward(self, image: Tensor) -> Any:
+        """Output of the network."""
+        return self.network(image)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """One optimiser; the learning rate is set at each step from the progress."""
+        # a fused optimiser unscales gradients itself, which excludes clipping under fp16
+        return make_optimiser(self.network, self.optimiser, fused=self.trainer.precision != "16-mixed")
+
+    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
+        """Limit the norm of the gradient; Lightning's own way refuses fused optimisers even under bf16."""
+        if self.optimiser.clip_norm:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.optimiser.clip_norm)
+
+    def on_before_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Stop the clock that counts waiting for data."""
+        if self.trainer.training:
+            self.pace.batch_arrived()
+        return batch
+
+    @torch.no_grad()
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Normalise; in training also augment. IMAGE becomes float32."""
+        image, lm, window = normalise_stored(batch[keys.IMAGE], batch[keys.WINDOW]), batch[keys.LM], batch[keys.WINDOW]
+        if self.trainer.training and self.augmentation is not None:
+            image, lm = self.augmentation(image, lm, batch[keys.SEED], floor_of(window))
+        return {**batch, keys.IMAGE: image.contiguous(memory_format=self.layout), keys.LM: lm}
+
+    def on_train_epoch_start(self) -> None:
+        """Start counting the epoch's pace."""
+        self.pace = Pace.begin()
+
+    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Set the learning rate for this step."""
+        rate = self.optimiser.lr * lr_factor(self.progress(), self.optimiser)
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = rate
+
+    def progress(self) -> float:
+        """Progress of the whole training in 0..1, the same on every process."""
+        progress = self.budget.progress(self.global_step)
+        if self.trainer.world_size > 1:
+            progress = float(self.trainer.strategy.broadcast(progress))
+        return progress
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Loss of one batch."""
+        loss: Tensor = self.loss(self(batch[keys.IMAGE]), batch[keys.LM])
+        self._recent.append((loss.detach(), batch[keys.CASE_ID]))
+        if not loss.is_cuda or len(self._recent) >= LOSS_WINDOW:
+            self.check_losses()
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[keys.IMAGE]))
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
+        """Count the patches."""
+        self.pace.batch_done(len(batch[keys.IMAGE]))
+
+    def on_train_epoch_end(self) -> None:
+        """Log the pace and the learning rate."""
+        self.check_losses()
+        figures = {"train/lr": self.trainer.optimizers[0].param_groups[0]["lr"], **self.pace.figures()}
+        self.log_dict(figures, on_step=False, on_epoch=True)
+
+    def check_losses(self) -> None:
+        """Raise `FranError` when a loss since the last check was not finite.
+
+        On a GPU losses are looked at in groups, for each look waits for the device. Under fp16 single ones are
+        expected: the gradient scaler skips them.
+        """
+        recent, self._recent = self._recent, []
+        if not recent:
+            return
+        bad = (~torch.stack([loss for loss, _ in recent]).isfinite()).tolist()
+        if all(bad) if self.trainer.precision == "16-mixed" else any(bad):
+            value, cases = recent[bad.index(True)]
+            raise FranError(_loss_message(float(value), cases, self.global_step, self.optimiser.lr))
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the former validation."""
+        self.case_dice = {}
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Dice per label of one case; returns case id, image, reference and predicted channels for callbacks."""
+        image, lm, case_id = batch[keys.IMAGE], batch[keys.LM], batch[keys.CASE_ID][0]
+        channels = predict_channels(
+            self.network, image, self.patch_size, self.labels.n_classes, self.validation.overlap, self.validation.tile_batch
+        )
+        dice = dice_per_label(channels, lm[0, 0].to(channels.device), self.labels.n_classes)
+        self.case_dice[case_id] = dice.cpu().numpy()
+        return {keys.CASE_ID: case_id, keys.IMAGE: image, keys.LM: lm, "prediction": channels}
+
+    def on_validation_epoch_end(self) -> None:
+        """Log mean Dice over cases per label, and over labels."""
+        self.case_dice = self._gathered(self.case_dice)
+        means = mean_dice(list(self.case_dice.values()), len(self.labels.values))
+        names = [f"val/dice_{name}" for name in self.labels.channel_names[1:]]
+        overall = float(np.nanmean(means)) if np.isfinite(means).any() else float("nan")
+        figures = {"val/dice": overall, **dict(zip(names, means.tolist(), strict=True))}
+        self.log_dict({k: torch.tensor(v, device=self.device) for k, v in figures.items()}, sync_dist=False)
+
+    def _gathered(self, mine: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+        if self.trainer.world_size == 1:
+            return mine
+        parts: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(parts, mine)
+        return {case_id: dice for part in parts for case_id, dice in part.items()}
+
+
+def mean_dice(cases: Sequence[NDArray[np.float64]], n_labels: int) -> NDArray[np.float64]:
+    """(n_labels,) mean over cases, NaN left out; NaN for a label that no case has."""
+    if not cases:
+        return np.full(n_labels, np.nan)
+    stacked = np.stack(cases)
+    counts = np.isfinite(stacked).sum(0)
+    sums = np.nansum(stacked, axis=0)
+    return np.divide(sums, counts, out=np.full(n_labels, np.nan), where=counts > 0)
+
+
+def _loss_message(value: float, cases: Sequence[str], step: int, lr: float) -> str:
+    return (
+        f"training stopped: the loss became {value} at step {step}, batch of cases {', '.join(cases)}."
+        f" Likely causes: the learning rate is too high (trainer.optimiser.lr={lr:g}; try a tenth of it), fp16 overflow"
+        " (trainer.precision=bf16-mixed or 32-true), or damaged intensities in one of these cases."
+        " The last checkpoint was written before this and can be resumed."
+    )

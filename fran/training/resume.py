@@ -1,0 +1,101 @@
+"""What a checkpoint carries besides Lightning's own state, and how a training finds its way back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from fran.errors import ConfigError, StoreError
+from fran.io.checkpoint import BEST, LAST, SECTION, read_checkpoint
+from fran.training.schedule import Budget
+
+STATE = "fran_state"
+SAME = ("network", "labels", "patch_size", "spacing", "mode")
+log = logging.getLogger(__name__)
+
+
+class CheckpointState(Callback):
+    """Put the ``fran`` section, used time and random state into each checkpoint, and take the latter two out again.
+
+    Args:
+        meta: the ``fran`` section.
+        budget: whose clock this starts.
+    """
+
+    def __init__(self, meta: dict[str, Any], budget: Budget) -> None:
+        self.meta, self.budget = meta, budget
+        self._random: dict[str, Any] | None = None
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the sections."""
+        checkpoint[SECTION] = self.meta
+        checkpoint[STATE] = {"elapsed_s": self.budget.elapsed_s, "random": random_state()}
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Remember the state until training starts: setting up draws random numbers too."""
+        self.budget.elapsed_before_s = float(checkpoint[STATE]["elapsed_s"])
+        self._random = checkpoint[STATE]["random"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock and go on with the random state."""
+        self.budget.start()
+        if self._random is not None:
+            restore_random_state(self._random)
+            self._random = None
+
+
+def random_state() -> dict[str, Any]:
+    """State of torch's generators, as tensors. Crops and augmentation need none: they follow from seed and index."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def restore_random_state(state: Mapping[str, Any]) -> None:
+    """Inverse of `random_state`; GPUs are restored where there are as many as before."""
+    torch.set_rng_state(state["cpu"].cpu())
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])
+
+
+def find_resume(path: Path) -> Path:
+    """Checkpoint to resume from: the file itself, or last.ckpt of a run folder, or best.ckpt where last is unreadable.
+
+    Raises:
+        StoreError: none of them can be read.
+    """
+    candidates = [path / LAST, path / BEST] if path.is_dir() else [path]
+    if path.name == LAST:
+        candidates.append(path.with_name(BEST))
+    reasons = []
+    for candidate in candidates:
+        try:
+            _check_resumable(candidate)
+        except StoreError as error:
+            reasons.append(str(error))
+            continue
+        for reason in reasons:
+            log.warning("%s; resuming from %s instead", reason, candidate)
+        return candidate
+    raise StoreError("resume: no readable checkpoint. " + "; ".join(reasons))
+
+
+def _check_resumable(path: Path) -> None:
+    checkpoint = read_checkpoint(path)
+    lacking = [k for k in (SECTION, STATE, "state_dict", "optimizer_states", "loops") if k not in checkpoint]
+    if lacking:
+        raise StoreError(f"checkpoint: {path} lacks {', '.join(lacking)}, so training cannot go on from it")
+
+
+def check_same_model(path: Path, meta: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` when the checkpoint at `path` is of another network, label set, patch or spacing."""
+    stored = read_checkpoint(path)[SECTION]
+    different = [key for key in SAME if stored[key] != meta[key]]
+    if different:
+        lines = "; ".join(f"{key}: expected {stored[key]}, found {meta[key]}" for key in different)
+        raise ConfigError(f"resume: {path} was trained with other settings: {lines}. Start a new run instead")

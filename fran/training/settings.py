@@ -1,0 +1,177 @@
+"""Settings of a training as plain dataclasses; nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from fran.augmentation.settings import AugmentationSettings, no_augmentation
+from fran.errors import ConfigError, choices
+
+__all__ = ["AugmentationSettings", "LossSettings", "OptimiserSettings", "TrainerSettings", "no_augmentation", "parse_duration"]
+
+OPTIMISERS = ("adamw", "sgd")
+SCHEDULES = ("cosine", "poly", "constant")
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+
+
+@dataclass
+class OptimiserSettings:
+    """Optimiser and the schedule of its learning rate over the progress of training.
+
+    Attributes:
+        name: "adamw" or "sgd" (Nesterov).
+        lr: highest learning rate.
+        weight_decay: not applied to biases and normalisation by AdamW.
+        momentum: of SGD.
+        schedule: "cosine", "poly" (exponent 0.9) or "constant".
+        warmup: share of the training in which the rate rises linearly from 1/100.
+        final_lr_share: the rate at the end, as a share of `lr`.
+        clip_norm: largest norm of the gradient, 0 for no limit.
+    """
+
+    name: str = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 1e-2
+    momentum: float = 0.99
+    schedule: str = "cosine"
+    warmup: float = 0.03
+    final_lr_share: float = 0.01
+    clip_norm: float = 12.0
+
+    def problems(self) -> list[str]:
+        """What is wrong, in words."""
+        found = []
+        if self.name not in OPTIMISERS:
+            found.append(f"optimiser.name: {self.name!r}; {choices(self.name, OPTIMISERS)}")
+        if self.schedule not in SCHEDULES:
+            found.append(f"optimiser.schedule: {self.schedule!r}; {choices(self.schedule, SCHEDULES)}")
+        if not self.lr > 0:
+            found.append(f"optimiser.lr: expected a number above 0, found {self.lr}")
+        for name in ("warmup", "final_lr_share"):
+            if not 0 <= getattr(self, name) < 1:
+                found.append(f"optimiser.{name}: expected 0 <= share < 1, found {getattr(self, name)}")
+        return found
+
+
+@dataclass
+class LossSettings:
+    """Dice plus cross-entropy, see `fran.losses.dice_ce`.
+
+    Attributes:
+        dice_weight, ce_weight: factors of the two terms.
+        batch_dice: sum over the batch before the quotient.
+        include_background: let class 0 count in the Dice term.
+        smooth: added to numerator and denominator of Dice.
+        class_weights: factors of the cross-entropy per class, background first; null for none.
+    """
+
+    dice_weight: float = 1.0
+    ce_weight: float = 1.0
+    batch_dice: bool = True
+    include_background: bool = False
+    smooth: float = 1e-5
+    class_weights: list[float] | None = None
+
+
+@dataclass
+class TrainerSettings:
+    """How long, on what and how a network is trained.
+
+    Attributes:
+        max_epochs: upper limit of epochs.
+        steps_per_epoch: optimiser steps in an epoch.
+        batch_size: crops per step and device.
+        max_time: budget including validation, seconds or "HH:MM:SS"; the learning rate ends with it. null for none.
+        precision: "auto", "32-true", "bf16-mixed" or "16-mixed"; auto takes bf16 where the hardware has it.
+        accelerator: "auto", "cpu", "gpu" or another that Lightning knows.
+        devices: number of devices, 1 unless several are wanted; -1 for all.
+        strategy: Lightning's strategy for several devices.
+        num_workers: loader processes; -1 chooses.
+        threads: CPU threads of torch, 0 leaves them.
+        val_every_n_epochs: epochs between validations; the last epoch is always validated. 0 switches validation off.
+        max_val_cases: validate on that many cases, 0 for all.
+        val_overlap: share of a tile that the next one covers.
+        val_tile_batch: tiles per forward pass.
+        fg_fraction: share of crops placed on foreground.
+        class_sampling_weights: label name to frequency among the foreground crops.
+        cache: "none" or "ram".
+        seed: of weights, crops and augmentation.
+        deterministic: ask torch for deterministic algorithms.
+        channels_last: memory layout channels_last_3d.
+        compile: torch.compile the network.
+        early_stopping_epochs: stop when val/dice has not risen for so many epochs, 0 for never.
+        progress: show a progress line.
+        optimiser: see `OptimiserSettings`.
+        loss: see `LossSettings`.
+    """
+
+    max_epochs: int = 1000
+    steps_per_epoch: int = 250
+    batch_size: int = 2
+    max_time: str | None = None
+    precision: str = "auto"
+    accelerator: str = "auto"
+    devices: int = 1
+    strategy: str = "auto"
+    num_workers: int = -1
+    threads: int = 0
+    val_every_n_epochs: int = 10
+    max_val_cases: int = 0
+    val_overlap: float = 0.5
+    val_tile_batch: int = 4
+    fg_fraction: float = 0.5
+    class_sampling_weights: dict[str, Any] = field(default_factory=dict)
+    cache: str = "none"
+    seed: int = 0
+    deterministic: bool = False
+    channels_last: bool = False
+    compile: bool = False
+    early_stopping_epochs: int = 0
+    progress: bool = True
+    optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
+    loss: LossSettings = field(default_factory=LossSettings)
+
+    @property
+    def max_time_s(self) -> float | None:
+        """The time budget in seconds."""
+        return None if self.max_time is None else parse_duration(self.max_time)
+
+    def check(self) -> None:
+        """Raise `ConfigError` naming every impossible setting."""
+        found = [f"{n}: expected at least 1, found {getattr(self, n)}" for n in _AT_LEAST_ONE if getattr(self, n) < 1]
+        if self.precision not in PRECISIONS:
+            found.append(f"precision: {self.precision!r}; {choices(self.precision, PRECISIONS)}")
+        if not 0 <= self.val_overlap < 1:
+            found.append(f"val_overlap: expected 0 <= overlap < 1, found {self.val_overlap}")
+        if self.max_time_s is not None and not self.max_time_s > 0:
+            found.append(f"max_time: expected more than 0 seconds, found {self.max_time}")
+        found += self.optimiser.problems()
+        if found:
+            raise ConfigError("; ".join(f"trainer.{text}" for text in found))
+
+
+_AT_LEAST_ONE = ("max_epochs", "steps_per_epoch", "batch_size", "val_tile_batch")
+
+
+def parse_duration(text: str | float) -> float:
+    """Seconds of "HH:MM:SS", "MM:SS" or a number of seconds.
+
+    Raises:
+        ConfigError: anything else.
+
+    Example:
+        >>> parse_duration("01:30:05"), parse_duration("90")
+        (5405.0, 90.0)
+    """
+    parts = str(text).split(":")
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if not 1 <= len(numbers) <= 3 or any(n < 0 for n in numbers):
+        raise ConfigError(f"trainer.max_time: expected seconds or HH:MM:SS, found {text!r}")
+    seconds = 0.0
+    for number in numbers:
+        seconds = 60 * seconds + number
+    return seconds
