@@ -91,7 +91,8 @@ class Manifest:
             return cls(Path(folder), plain["stage"], plain["params"], plain["key"], cases)
         except (StoreError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise StoreError(
-                f"{path} cannot be read as a manifest ({error!r}); run `fran preprocess` again, it adopts the case files that are whole."
+                f"{path} cannot be read as a manifest ({error!r});"
+                " run `fran preprocess` again, it adopts the case files that are whole."
             ) from error
 
     def save(self) -> None:

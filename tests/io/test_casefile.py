@@ -101,7 +101,7 @@ def test_same_input_same_bytes(tmp_path: Path, written: Path) -> None:
 
 def test_hundreds_of_labels_fit(tmp_path: Path) -> None:
     image, lm = make_arrays()
-    boxes = {label: ((0, 0, 0), (1, 2, 3)) for label in range(1, 3000)}
+    boxes = dict.fromkeys(range(1, 3000), ((0, 0, 0), (1, 2, 3)))
     meta = replace(make_meta(), bboxes=boxes, labels=dict.fromkeys(boxes, 6))
     write_case(tmp_path / "many.h5", image, lm, meta, {})
     assert CaseReader(tmp_path / "many.h5").meta == meta

@@ -9,7 +9,7 @@ from fran.io.intensity import intensity_statistics
 def reference(raw: np.ndarray) -> dict[str, float]:
     kept = raw[raw > raw.min()].astype(np.float64)
     low, high = np.percentile(kept, [0.5, 99.5])
-    return dict(mean=kept.mean(), std=kept.std(), min=kept.min(), max=kept.max(), p005=low, p995=high)
+    return {"mean": kept.mean(), "std": kept.std(), "min": kept.min(), "max": kept.max(), "p005": low, "p995": high}
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.uint16, np.int8, np.int32, np.float32, np.float64])

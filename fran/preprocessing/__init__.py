@@ -1,0 +1,1 @@
+"""Raw cases to content-addressed case files of one spacing."""

@@ -1,0 +1,170 @@
+"""Run a function over jobs in several processes, where a process that dies is one failed job.
+
+``concurrent.futures`` gives up on every job when the kernel kills one of its workers (which is what running out of
+memory looks like) and does not say which job did it. Here each worker has its own pipe: its death fails the job that it
+held, another worker takes its place, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Generic, TypeVar
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+_STOP_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that did not come to its end.
+
+    Attributes:
+        kind: name of the exception's class, or "WorkerDied".
+        message: the exception's text.
+        trace: the traceback as text.
+    """
+
+    kind: str
+    message: str
+    trace: str
+
+
+@dataclass
+class _Worker(Generic[Job]):
+    process: BaseProcess
+    pipe: Connection
+    index: int | None = None
+
+
+def run_jobs(
+    function: Callable[[Job], Result], jobs: Sequence[Job], num_processes: int
+) -> Iterator[tuple[int, Result | Failure]]:
+    """Results in the order in which they come.
+
+    Args:
+        function: importable by name, as are the jobs' classes: workers are started afresh ("spawn").
+        jobs: one argument each.
+        num_processes: 1 runs in this process.
+
+    Yields:
+        index of the job, and its result or the reason why there is none.
+    """
+    if num_processes <= 1 or len(jobs) <= 1:
+        yield from ((i, _attempt(function, job)) for i, job in enumerate(jobs))
+        return
+    waiting = iter(enumerate(jobs))
+    workers: list[_Worker[Job]] = []
+    try:
+        for _ in range(min(num_processes, len(jobs))):
+            workers.append(_start(function))  # noqa: PERF401  (appended one by one so that `finally` sees each)
+        for worker in workers:
+            _give(worker, waiting)
+        while any(w.index is not None for w in workers):
+            for worker in _ready(workers):
+                yield from _collect(worker)
+                if not worker.process.is_alive():
+                    workers.remove(worker)
+                    worker = _start(function)
+                    workers.append(worker)
+                _give(worker, waiting)
+    finally:
+        _stop(workers)
+
+
+def _attempt(function: Callable[[Job], Result], job: Job) -> Result | Failure:
+    try:
+        return function(job)
+    except Exception as error:  # noqa: BLE001  (one bad job must not end the others; the whole traceback is kept)
+        return Failure(type(error).__name__, str(error), traceback.format_exc())
+
+
+def _start(function: Callable[[Job], Result]) -> _Worker[Job]:
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(function, there), daemon=True)
+    with _single_threaded():
+        process.start()
+    there.close()  # so that the worker's death closes the pipe
+    return _Worker(process, here)
+
+
+@contextmanager
+def _single_threaded() -> Iterator[None]:
+    """Thread limits that libraries read when they are imported, for the child that is started meanwhile."""
+    before = {name: os.environ.get(name) for name in _ONE_THREAD}
+    os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _serve(function: Callable[[Any], Any], pipe: Connection) -> None:
+    """Body of a worker: until the parent closes the pipe or dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets Ctrl-C too, and ends its workers
+    while True:
+        try:
+            job = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(_attempt(function, job))
+
+
+def _give(worker: _Worker[Job], waiting: Iterator[tuple[int, Job]]) -> None:
+    worker.index = None
+    for index, job in waiting:
+        worker.index = index
+        try:
+            worker.pipe.send(job)
+        except (BrokenPipeError, ConnectionResetError):
+            return  # the worker died while it was idle; _collect reports the job
+        return
+
+
+def _ready(workers: Sequence[_Worker[Job]]) -> list[_Worker[Job]]:
+    busy = {w.pipe: w for w in workers if w.index is not None}
+    return [busy[pipe] for pipe in wait(list(busy)) if isinstance(pipe, Connection)]
+
+
+def _collect(worker: _Worker[Job]) -> Iterator[tuple[int, Any]]:
+    assert worker.index is not None
+    try:
+        yield worker.index, worker.pipe.recv()
+    except (EOFError, ConnectionResetError):
+        worker.process.join(_STOP_SECONDS)
+        yield worker.index, _death(worker.process)
+
+
+def _death(process: BaseProcess) -> Failure:
+    code = process.exitcode
+    if code == -signal.SIGKILL:
+        text = "the worker process was killed (SIGKILL), as the kernel does when memory runs out; use fewer processes"
+    else:
+        text = f"the worker process ended unexpectedly (exit status {code})"
+    return Failure("WorkerDied", text, "")
+
+
+def _stop(workers: Sequence[_Worker[Job]]) -> None:
+    for worker in workers:
+        worker.pipe.close()
+        if worker.index is not None:
+            worker.process.terminate()
+    for worker in workers:
+        worker.process.join(_STOP_SECONDS)
+        if worker.process.is_alive():
+            worker.process.kill()

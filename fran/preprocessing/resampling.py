@@ -1,0 +1,244 @@
+"""Separable resampling between two grids whose axes are parallel, in blocks that bound the memory.
+
+Along each axis a destination voxel is a weighted sum of a few source voxels: two for interpolation, and where the
+destination is coarser the triangle is widened by the scale, which is the usual protection against aliasing (as in
+image libraries' antialiased bilinear resizing). Beyond the volume the edge voxel is repeated. Sums are element-wise and
+never go through a BLAS, so that the result does not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fran.geometry import Grid, axis_map
+
+Box = tuple[slice, slice, slice]
+FloatArray = NDArray[np.float32]
+ScalarT = TypeVar("ScalarT", bound=np.generic)
+
+BLOCK_VOX = 64
+
+
+class Scores(Protocol):
+    """Anything of shape (C, x, y, z) that gives an array for ``scores[:, a:b, c:d, e:f]``: ndarray, memmap, HDF5."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, x, y, z)."""
+        ...
+
+    def __getitem__(self, key: Any, /) -> Any:
+        """Part of the scores."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Taps:
+    """Along one axis: destination voxel j is ``sum over t of weights[t, j] * source[indices[t, j]]``."""
+
+    indices: NDArray[np.intp]
+    weights: FloatArray
+    identity: bool
+
+    def part(self, rows: slice) -> tuple[slice, _Taps]:
+        """The source range that some destination rows read, and the taps relative to it."""
+        if self.identity:
+            return rows, self
+        indices, weights = self.indices[:, rows], self.weights[:, rows]
+        first, last = int(indices.min()), int(indices.max())
+        used = weights.any(axis=1)
+        return slice(first, last + 1), _Taps(indices[used] - first, weights[used], False)
+
+
+def _axis_taps(scale: float, offset: float, n_src: int, n_dst: int) -> _Taps:
+    centres = scale * np.arange(n_dst) + offset
+    identity = scale == 1 and offset == 0 and n_src == n_dst
+    half_width = max(1.0, scale)
+    first = np.floor(centres - half_width).astype(np.intp) + 1
+    count = int(np.ceil(2 * half_width))
+    positions = first + np.arange(count)[:, None]
+    weights = np.maximum(0, 1 - np.abs(positions - centres) / half_width)
+    weights /= weights.sum(axis=0)
+    return _Taps(np.clip(positions, 0, n_src - 1), weights.astype(np.float32), identity)
+
+
+def _grid_taps(src: Grid, dst: Grid) -> list[_Taps]:
+    maps = axis_map(src, dst)
+    return [_axis_taps(*m, a, b) for m, a, b in zip(maps, src.shape, dst.shape, strict=True)]
+
+
+def _blocks(shape: tuple[int, int, int], edge: int, taps: list[_Taps]) -> Iterator[tuple[Box, Box, list[_Taps]]]:
+    """Destination boxes that tile ``shape``, with the source box each one reads and its taps."""
+    rows = [[slice(a, min(a + edge, n)) for a in range(0, n, edge)] for n in shape]
+    parts = [[t.part(r) for r in axis_rows] for t, axis_rows in zip(taps, rows, strict=True)]
+    for (x, y, z), ((sx, tx), (sy, ty), (sz, tz)) in zip(product(*rows), product(*parts), strict=True):
+        yield (x, y, z), (sx, sy, sz), [tx, ty, tz]
+
+
+def _interpolate(block: FloatArray, taps: list[_Taps]) -> FloatArray:
+    """Apply the taps axis by axis, the strongest reduction first."""
+    order = sorted(range(3), key=lambda a: 1.0 if taps[a].identity else taps[a].indices.shape[1] / block.shape[a])
+    for axis in order:
+        if not taps[axis].identity:
+            block = _along(block, taps[axis], axis)
+    return block
+
+
+def _along(block: FloatArray, taps: _Taps, axis: int) -> FloatArray:
+    column = (-1, *(1,) * (2 - axis))
+    total: FloatArray | None = None
+    for indices, weights in zip(taps.indices, taps.weights, strict=True):
+        term = block.take(indices, axis=axis, mode="clip")
+        term *= weights.reshape(column)
+        total = term if total is None else np.add(total, term, out=total)
+    assert total is not None
+    return total
+
+
+def resample_image(array: NDArray[np.generic], src: Grid, dst: Grid) -> NDArray[np.generic]:
+    """Resample an intensity image.
+
+    Args:
+        array: (x, y, z) on ``src``, any real dtype and memory order.
+        src: grid of the array.
+        dst: wanted grid, its axes parallel to those of ``src``.
+
+    Returns:
+        float32 on ``dst``; ``array`` itself, in its own dtype, when the grids are the same.
+
+    Raises:
+        GeometryError: the axes are not parallel.
+    """
+    taps = _grid_taps(src, dst)
+    if all(t.identity for t in taps):
+        return array
+    out = np.empty(dst.shape, np.float32)
+    for target, source, part in _blocks(dst.shape, BLOCK_VOX, taps):
+        out[target] = _interpolate(array[source].astype(np.float32, order="C"), part)
+    return out
+
+
+def resample_labels(lm: NDArray[ScalarT], src: Grid, dst: Grid) -> NDArray[ScalarT]:
+    """Resample a label map by interpolating each label's indicator and taking the largest.
+
+    A label is interpolated in the blocks where it occurs only, inside its bounding box there, so that many labels cost
+    little more than few. Every destination voxel gets a label that occurs around it: no holes open between touching
+    labels. A tie goes to the background.
+
+    Args:
+        lm: (x, y, z) unsigned integers on ``src``.
+        src: grid of the label map.
+        dst: wanted grid, its axes parallel to those of ``src``.
+
+    Returns:
+        same dtype on ``dst``; ``lm`` itself when the grids are the same.
+
+    Raises:
+        GeometryError: the axes are not parallel.
+    """
+    taps = _grid_taps(src, dst)
+    if all(t.identity for t in taps):
+        return lm
+    out = np.empty(dst.shape, lm.dtype)
+    for target, source, part in _blocks(dst.shape, BLOCK_VOX, taps):
+        out[target] = _block_labels(np.ascontiguousarray(lm[source]), part)
+    return out
+
+
+def _block_labels(block: NDArray[Any], taps: list[_Taps]) -> Any:
+    counts = np.bincount(block.reshape(-1))
+    present = np.flatnonzero(counts)
+    if present.size == 1:
+        return present[0]
+    rest = int(present[0]) if present[0] == 0 else int(counts.argmax())
+    shape = _target_shape(block.shape, taps)
+    best, total = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    out = np.full(shape, rest, block.dtype)
+    for label in present.tolist():
+        if label != rest:
+            target, share = _indicator(block == label, taps)
+            total[target] += share
+            _keep_larger(share, label, best[target], out[target])
+    out[1 - total >= best - 1e-6] = rest  # the indicators sum to one, so the last one need not be interpolated
+    return out
+
+
+def _target_shape(shape: tuple[int, ...], taps: list[_Taps]) -> tuple[int, ...]:
+    return tuple(n if t.identity else t.indices.shape[1] for n, t in zip(shape, taps, strict=True))
+
+
+def _indicator(mask: NDArray[np.bool_], taps: list[_Taps]) -> tuple[tuple[slice, ...], FloatArray]:
+    """Interpolated indicator in the part of the block that the mask's bounding box reaches."""
+    source, target, inner = [], [], []
+    for axis, axis_taps in enumerate(taps):
+        occupied: NDArray[np.bool_] = np.any(mask, axis=tuple(a for a in range(3) if a != axis))
+        if axis_taps.identity:
+            (rows,) = np.nonzero(occupied)
+        else:
+            (rows,) = np.nonzero((occupied[axis_taps.indices] & (axis_taps.weights > 0)).any(axis=0))
+        reached = slice(int(rows[0]), int(rows[-1]) + 1) if rows.size else slice(0, 0)
+        if not rows.size:
+            return (reached,) * 3, np.empty((0, 0, 0), np.float32)
+        box, part = axis_taps.part(reached)
+        source.append(box)
+        target.append(reached)
+        inner.append(part)
+    return tuple(target), _interpolate(mask[tuple(source)].astype(np.float32), inner)
+
+
+def _keep_larger(share: FloatArray, value: int, best: FloatArray, out: NDArray[Any]) -> None:
+    """Running argmax, in place: where ``share`` beats ``best``, it takes the place and ``value`` is written."""
+    larger = share > best
+    np.copyto(best, share, where=larger)
+    np.copyto(out, out.dtype.type(value), where=larger)
+
+
+def resample_probabilities_slabwise(scores: Scores, src: Grid, dst: Grid, slab: int = BLOCK_VOX) -> NDArray[np.generic]:
+    """Channel with the largest interpolated score at every voxel of ``dst``.
+
+    The destination is walked in blocks of ``slab`` voxels an edge. Memory beyond the scores and the result is one
+    source block of all channels and two destination blocks of one, whatever the destination's size. In a block only
+    those channels are interpolated that can win: a channel that leads in the whole source block leads everywhere in the
+    destination block, and one that stays below the least winning score never leads.
+
+    Args:
+        scores: (C, x, y, z) on ``src``; probabilities or logits.
+        src: grid of the scores.
+        dst: wanted grid, its axes parallel to those of ``src``.
+        slab: edge of a block in destination voxels.
+
+    Returns:
+        channel indices on ``dst``, uint8 for up to 256 channels, else uint16.
+
+    Raises:
+        GeometryError: the axes are not parallel.
+    """
+    taps = _grid_taps(src, dst)
+    out = np.empty(dst.shape, np.uint8 if scores.shape[0] <= 256 else np.uint16)
+    for target, source, part in _blocks(dst.shape, slab, taps):
+        out[target] = _block_argmax(np.asarray(scores[(slice(None), *source)]), part, out.dtype)
+    return out
+
+
+def _block_argmax(block: NDArray[Any], taps: list[_Taps], dtype: np.dtype[Any]) -> Any:
+    leaders = block.argmax(axis=0)
+    present = np.unique(leaders)
+    if present.size == 1 or all(t.identity for t in taps):
+        return leaders
+    first, *others = (int(c) for c in present)
+    best = _interpolate(block[first].astype(np.float32), taps)
+    out = np.full(best.shape, first, dtype)
+    for channel in others:
+        _keep_larger(_interpolate(block[channel].astype(np.float32), taps), channel, best, out)
+    reach = block.reshape(len(block), -1).max(axis=1)
+    contenders = reach > best.min()
+    contenders[present] = False
+    for channel in np.flatnonzero(contenders).tolist():
+        _keep_larger(_interpolate(block[channel].astype(np.float32), taps), channel, best, out)
+    return out
