@@ -76,8 +76,8 @@ def blur(image: Tensor, sigma_vox: Tensor) -> Tensor:
 def low_resolution(image: Tensor, factor: Tensor) -> Tensor:
     """Shrink each sample by `factor` (B,) with nearest neighbours and enlarge it linearly to its former size."""
     rows = []
-    for row, zoom in zip(image.split(1), factor.tolist(), strict=True):
-        small = [max(1, round(n * zoom)) for n in row.shape[2:]]
-        shrunk = functional.interpolate(row, size=small, mode="nearest-exact")
-        rows.append(functional.interpolate(shrunk, size=row.shape[2:], mode="trilinear", align_corners=False))
-    return torch.cat(rows)
+    for row, zoom in zip(image, factor.tolist(), strict=True):
+        small = [max(1, round(n * zoom)) for n in row.shape[1:]]
+        shrunk = functional.interpolate(row[None], size=small, mode="nearest-exact")
+        rows.append(functional.interpolate(shrunk, size=row.shape[1:], mode="trilinear", align_corners=False)[0])
+    return torch.stack(rows)

@@ -80,8 +80,11 @@ class AugmentationSettings:
 
 def no_augmentation() -> AugmentationSettings:
     """Every probability 0."""
-    names = [name for name in vars(AugmentationSettings()) if name.endswith("_p") and name != "flip_p"]
-    return AugmentationSettings(flip_p=[0.0, 0.0, 0.0], **dict.fromkeys(names, 0.0))
+    nothing = AugmentationSettings(flip_p=[0.0, 0.0, 0.0])
+    for name, value in vars(nothing).items():
+        if name.endswith("_p") and isinstance(value, float):
+            setattr(nothing, name, 0.0)
+    return nothing
 
 
 SIDES = (("left", "right"), ("anterior", "posterior"), ("superior", "inferior", "upper", "lower"))

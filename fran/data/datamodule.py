@@ -84,7 +84,8 @@ class CropDataModule(pl.LightningDataModule):
         if shared:
             raise ConfigError(f"folds: expected separate training and validation cases, found in both: {shared[:10]}")
         if batch_size < 1 or steps_per_epoch < 1:
-            raise ConfigError(f"batch_size and steps_per_epoch: expected at least 1, found {batch_size}, {steps_per_epoch}")
+            found = f"{batch_size} and {steps_per_epoch}"
+            raise ConfigError(f"batch_size and steps_per_epoch: expected at least 1, found {found}")
         self.data, self.batch_size, self.steps_per_epoch = data, batch_size, steps_per_epoch
         self.workers = resolve_workers(num_workers, on_gpu=on_gpu)
         self.on_gpu = on_gpu

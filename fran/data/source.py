@@ -152,9 +152,9 @@ def _check_cases(manifest: Manifest, case_ids: Sequence[str]) -> None:
         raise ConfigError(f"no cases were given for {manifest.folder}; check the fold and the datasources of the plan")
     lacking = [case_id for case_id in case_ids if case_id not in manifest.cases]
     if lacking:
+        where, step = str(manifest.folder), "run `fran preprocess`"
         problems = [
-            CaseProblem(c, str(manifest.folder), "preprocessed case", "an entry in the manifest", "none", "run `fran preprocess`")
-            for c in lacking
+            CaseProblem(c, where, "preprocessed case", "an entry in the manifest", "none", step) for c in lacking
         ]
         raise CasesFailed(f"{len(lacking)} of {len(case_ids)} cases are not preprocessed", problems)
 

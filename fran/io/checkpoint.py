@@ -78,7 +78,9 @@ def read_model(path: Path | str) -> ModelFile:
     meta = loaded.get(SECTION) if isinstance(loaded, dict) else None
     lacking = [key for key in REQUIRED if not isinstance(meta, dict) or key not in meta]
     if lacking or not isinstance(meta, dict):
-        raise StoreError(f"checkpoint: {path} was not written by fran: its {SECTION!r} section lacks {', '.join(lacking)}")
+        raise StoreError(
+            f"checkpoint: {path} was not written by fran: its section {SECTION!r} lacks {', '.join(lacking)}"
+        )
     if meta.get("format") != FORMAT:
         raise StoreError(f"checkpoint: {path} has format {meta.get('format')}, expected {FORMAT}; update fran")
     weights = {k.removeprefix(PREFIX): v for k, v in loaded["state_dict"].items() if k.startswith(PREFIX)}

@@ -23,8 +23,8 @@ def soft_dice_loss(
 ) -> Tensor:
     """1 - mean Dice; 0 is perfect.
 
-    The reference is never expanded to one channel a class: the probability of the true class is gathered once and summed
-    over the voxels of each class.
+    The reference is never expanded to one channel a class: the probability of the true class is gathered once and
+    summed over the voxels of each class.
 
     Args:
         probabilities: (B, C, x, y, z) float32.

@@ -131,9 +131,7 @@ def _patch_error(spec: Mapping[str, Any], patch_size: Vox, valid: list[Vox]) -> 
 
 def _neighbours(patch_size: Vox, multiple: Vox) -> list[Vox]:
     def rounded(up: int) -> Vox:
-        sizes = [
-            n if n % m == 0 else max(m, (n // m + up) * m) for n, m in zip(patch_size, multiple, strict=True)
-        ]
+        sizes = [n if n % m == 0 else max(m, (n // m + up) * m) for n, m in zip(patch_size, multiple, strict=True)]
         return sizes[0], sizes[1], sizes[2]
 
     return sorted({rounded(0), rounded(1)})
@@ -153,13 +151,13 @@ def _runs(spec: Mapping[str, Any], patch_size: Vox, trusted: Iterable[str]) -> b
 def _resolve(spec: Mapping[str, Any], trusted: tuple[str, ...]) -> Callable[..., Any]:
     target = spec.get(TARGET)
     if not isinstance(target, str):
-        raise ConfigError(f"model.{TARGET}: expected a dotted name such as fran.networks.dynunet.dynunet, found {target!r}")
+        raise ConfigError(f"model.{TARGET}: expected a name such as fran.networks.dynunet.dynunet, found {target!r}")
     if not target.startswith((*ALLOWED_PREFIXES, *(f"{module}." for module in trusted))):
         allowed = ", ".join((*ALLOWED_PREFIXES, *trusted))
         raise ConfigError(f"model.{TARGET}: {target!r} is outside the allowed packages: {allowed}")
     module, _, name = target.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), name, None)
+        found: Callable[..., Any] | None = getattr(importlib.import_module(module), name, None)
     except ImportError as error:
         raise ConfigError(f"model.{TARGET}: cannot import {module}: {error}") from error
     if not callable(found):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from monai.networks.nets import DynUNet
+from monai.networks.nets.dynunet import DynUNet
 from torch import Tensor
 
 from fran.errors import ConfigError
@@ -71,7 +71,7 @@ def topology(
         mm = [m * s for m, s in zip(mm, step, strict=True)]
 
 
-class DeepDynUNet(DynUNet):  # type: ignore[misc]  # monai carries no types
+class DeepDynUNet(DynUNet):
     """MONAI's DynUNet whose training output is a list of heads at their own resolution, finest first.
 
     Upstream enlarges every head to full size and stacks them, which costs memory and time for nothing: the loss

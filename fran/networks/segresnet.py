@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from monai.networks.nets import SegResNetDS
-from monai.networks.nets.segresnet_ds import scales_for_resolution
+from monai.networks.nets.segresnet_ds import SegResNetDS, scales_for_resolution
 
 Triple = tuple[int, int, int]
 BLOCKS_DOWN = (1, 2, 2, 4, 4)

@@ -84,8 +84,9 @@ class RunFiles(Checkpoint):
 
     def _add_row(self, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
         known = {k: v for k, v in metrics.items() if self.validated or not k.startswith("val/")}
-        row = {"epoch": trainer.current_epoch, "step": trainer.global_step, "elapsed_s": round(self.budget.elapsed_s, 2)}
-        append_row(self.folder / METRICS, [*LEADING, *self.columns], {**row, **known})
+        place = (trainer.current_epoch, trainer.global_step, round(self.budget.elapsed_s, 2))
+        row = {**dict(zip(LEADING, place, strict=True)), **known}
+        append_row(self.folder / METRICS, [*LEADING, *self.columns], row)
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:

@@ -23,6 +23,7 @@ from fran.training.callbacks import AtomicCheckpointIO, BudgetEnd, RunFiles
 from fran.training.hardware import resolve_accelerator, resolve_precision, use_hardware
 from fran.training.module import SegmentationModule, ValidationSettings
 from fran.training.progress import ProgressLine
+from fran.training.quiet import quiet_lightning
 from fran.training.resume import CheckpointState, check_same_model, find_resume
 from fran.training.schedule import Budget
 from fran.training.settings import TrainerSettings
@@ -123,9 +124,7 @@ def fit(
     settings.check()
     accelerator = resolve_accelerator(settings.accelerator)
     use_hardware(settings.threads)
-    labels = spec.data.labels
-    network_spec = fill_spec(spec.network, IN_CHANNELS, labels.n_classes, spec.patch_size, spec.spacing_mm, spec.trusted)
-    check_patch_size(network_spec, spec.patch_size, spec.trusted)
+    network_spec = complete_network(spec)
     data = make_datamodule(spec, on_gpu=accelerator == "gpu")
     meta = checkpoint_meta(spec, network_spec, data)
     start = find_resume(resume) if resume is not None else None
@@ -136,15 +135,24 @@ def fit(
     if network is None:
         network = build_network(network_spec, spec.trusted)
     module = make_module(spec, network, budget)
-    files = RunFiles(spec.run_folder, metric_columns(labels.channel_names[1:]), budget)
+    files = RunFiles(spec.run_folder, metric_columns(spec.data.labels.channel_names[1:]), budget)
     end = BudgetEnd(budget, settings.early_stopping_epochs, files)
     # BudgetEnd reads what RunFiles wrote in the epoch before: a stop one epoch late saves an order between callbacks
     own: list[Callback] = [CheckpointState(meta, budget), end, files]
     if settings.progress:
         own.append(ProgressLine(budget))
-    trainer = make_trainer(spec, accelerator, [*own, *callbacks], loggers)
-    trainer.fit(module, datamodule=data, ckpt_path=str(start) if start is not None else None)
+    with quiet_lightning():
+        trainer = make_trainer(spec, accelerator, [*own, *callbacks], loggers)
+        trainer.fit(module, datamodule=data, ckpt_path=str(start) if start is not None else None)
     return _result(spec, trainer, module, files, end)
+
+
+def complete_network(spec: TrainSpec) -> dict[str, Any]:
+    """Network specification filled in from the data; `ConfigError` when the network cannot take the patch."""
+    n_classes = spec.data.labels.n_classes
+    filled = fill_spec(spec.network, IN_CHANNELS, n_classes, spec.patch_size, spec.spacing_mm, spec.trusted)
+    check_patch_size(filled, spec.patch_size, spec.trusted)
+    return filled
 
 
 def make_datamodule(spec: TrainSpec, *, on_gpu: bool) -> CropDataModule:
@@ -171,7 +179,7 @@ def make_module(spec: TrainSpec, network: nn.Module, budget: Budget) -> Segmenta
     names = spec.data.labels.channel_names[1:]
     flips = augmentation.flip_p if augmentation.flip_lateral_labels else safe_flips(augmentation.flip_p, names)
     if flips != list(augmentation.flip_p):
-        log.info("flip_p %s becomes %s: label names tell sides apart (flip_lateral_labels keeps it)", augmentation.flip_p, flips)
+        log.info("label names tell sides apart: flip_p becomes %s; augmentation.flip_lateral_labels prevents it", flips)
     layout = torch.channels_last_3d if settings.channels_last else torch.contiguous_format
     network = network.to(memory_format=layout)  # type: ignore[call-overload]  # torch's stubs lack the 3-D layout
     if settings.compile:

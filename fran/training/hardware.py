@@ -10,7 +10,7 @@ GPU_NAMES = ("gpu", "cuda")
 
 
 def resolve_accelerator(accelerator: str) -> str:
-    """"gpu" or "cpu" for "auto"; others as they are.
+    """Turn "auto" into "gpu" or "cpu"; others stay as they are.
 
     Raises:
         ConfigError: a GPU was asked for and there is none.
@@ -19,7 +19,9 @@ def resolve_accelerator(accelerator: str) -> str:
     if accelerator == "auto":
         return "gpu" if available else "cpu"
     if accelerator in GPU_NAMES and not available:
-        raise ConfigError(f"trainer.accelerator: {accelerator!r} needs a CUDA device, torch finds none; use auto or cpu")
+        raise ConfigError(
+            f"trainer.accelerator: expected a CUDA device for {accelerator!r}, found none; use auto or cpu"
+        )
     return "gpu" if accelerator in GPU_NAMES else accelerator
 
 

@@ -202,10 +202,9 @@ class SegmentationModule(pl.LightningModule):
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Dice per label of one case; returns case id, image, reference and predicted channels for callbacks."""
         image, lm, case_id = batch[keys.IMAGE], batch[keys.LM], batch[keys.CASE_ID][0]
-        channels = predict_channels(
-            self.network, image, self.patch_size, self.labels.n_classes, self.validation.overlap, self.validation.tile_batch
-        )
-        dice = dice_per_label(channels, lm[0, 0].to(channels.device), self.labels.n_classes)
+        n_classes, how = self.labels.n_classes, self.validation
+        channels = predict_channels(self.network, image, self.patch_size, n_classes, how.overlap, how.tile_batch)
+        dice = dice_per_label(channels, lm[0, 0], n_classes)
         self.case_dice[case_id] = dice.cpu().numpy()
         return {keys.CASE_ID: case_id, keys.IMAGE: image, keys.LM: lm, "prediction": channels}
 
@@ -233,7 +232,8 @@ def mean_dice(cases: Sequence[NDArray[np.float64]], n_labels: int) -> NDArray[np
     stacked = np.stack(cases)
     counts = np.isfinite(stacked).sum(0)
     sums = np.nansum(stacked, axis=0)
-    return np.divide(sums, counts, out=np.full(n_labels, np.nan), where=counts > 0)
+    means: NDArray[np.float64] = np.divide(sums, counts, out=np.full(n_labels, np.nan), where=counts > 0)
+    return means
 
 
 def _loss_message(value: float, cases: Sequence[str], step: int, lr: float) -> str:

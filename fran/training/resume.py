@@ -32,12 +32,16 @@ class CheckpointState(Callback):
         self.meta, self.budget = meta, budget
         self._random: dict[str, Any] | None = None
 
-    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Add the sections."""
         checkpoint[SECTION] = self.meta
         checkpoint[STATE] = {"elapsed_s": self.budget.elapsed_s, "random": random_state()}
 
-    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Remember the state until training starts: setting up draws random numbers too."""
         self.budget.elapsed_before_s = float(checkpoint[STATE]["elapsed_s"])
         self._random = checkpoint[STATE]["random"]

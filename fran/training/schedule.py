@@ -58,7 +58,7 @@ def lr_factor(progress: float, settings: OptimiserSettings) -> float:
     if progress < settings.warmup:
         return WARMUP_START + (1 - WARMUP_START) * progress / settings.warmup
     after = (progress - settings.warmup) / (1 - settings.warmup)
-    shapes = {
+    shapes: dict[str, float] = {
         "cosine": 0.5 * (1 + math.cos(math.pi * after)),
         "poly": (1 - after) ** POLY_EXPONENT,
         "constant": 1.0,

@@ -8,7 +8,14 @@ from typing import Any
 from fran.augmentation.settings import AugmentationSettings, no_augmentation
 from fran.errors import ConfigError, choices
 
-__all__ = ["AugmentationSettings", "LossSettings", "OptimiserSettings", "TrainerSettings", "no_augmentation", "parse_duration"]
+__all__ = [
+    "AugmentationSettings",
+    "LossSettings",
+    "OptimiserSettings",
+    "TrainerSettings",
+    "no_augmentation",
+    "parse_duration",
+]
 
 OPTIMISERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "poly", "constant")
@@ -48,10 +55,9 @@ class OptimiserSettings:
             found.append(f"optimiser.schedule: {self.schedule!r}; {choices(self.schedule, SCHEDULES)}")
         if not self.lr > 0:
             found.append(f"optimiser.lr: expected a number above 0, found {self.lr}")
-        for name in ("warmup", "final_lr_share"):
-            if not 0 <= getattr(self, name) < 1:
-                found.append(f"optimiser.{name}: expected 0 <= share < 1, found {getattr(self, name)}")
-        return found
+        shares = {"warmup": self.warmup, "final_lr_share": self.final_lr_share}
+        wrong = {name: share for name, share in shares.items() if not 0 <= share < 1}
+        return found + [f"optimiser.{name}: expected 0 <= share < 1, found {v}" for name, v in wrong.items()]
 
 
 @dataclass

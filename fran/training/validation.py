@@ -27,8 +27,8 @@ def predict_channels(
 ) -> Tensor:
     """Most likely channel of each voxel.
 
-    A volume whose logits would exceed `max_logit_bytes` is cut along its longest axis into slabs that overlap by a patch,
-    of which the middle is kept.
+    A volume whose logits would exceed `max_logit_bytes` is cut along its longest axis into slabs that overlap by a
+    patch, of which the middle is kept.
 
     Args:
         network: in eval mode.
