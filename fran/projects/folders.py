@@ -1,0 +1,150 @@
+"""Where a project keeps its files."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from fran.errors import ConfigError
+
+_TITLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
+
+
+def check_title(title: str) -> None:
+    """Refuse a project title that cannot become a folder name.
+
+    Raises:
+        ConfigError: the title has other characters than letters, digits and ``_``.
+    """
+    if not _TITLE.fullmatch(title):
+        raise ConfigError(f"project title: expected letters, digits and '_', found '{title}'")
+
+
+@dataclass(frozen=True)
+class ProjectFolders:
+    """The folders of one project, built from the roots; nothing is created before `make`.
+
+    Args:
+        title: of the project.
+        projects: root of the small files: database, properties, logs.
+        cold: root of large files on slow storage: links to raw data, source volumes, predictions, checkpoints.
+        rapid: root of what training reads, on fast storage.
+    """
+
+    title: str
+    projects: Path
+    cold: Path
+    rapid: Path
+
+    def __post_init__(self) -> None:
+        check_title(self.title)
+        for root in ("projects", "cold", "rapid"):
+            object.__setattr__(self, root, Path(getattr(self, root)).expanduser().absolute())
+
+    @property
+    def project(self) -> Path:
+        """Database, properties, folds, logs."""
+        return self.projects / self.title
+
+    @property
+    def database(self) -> Path:
+        """cases.db."""
+        return self.project / "cases.db"
+
+    @property
+    def global_properties(self) -> Path:
+        """global_properties.json."""
+        return self.project / "global_properties.json"
+
+    @property
+    def validation_folds(self) -> Path:
+        """validation_folds.json, a copy of the folds for people."""
+        return self.project / "validation_folds.json"
+
+    @property
+    def mask_labels(self) -> Path:
+        """mask_labels.json, the rules of post-processing per label."""
+        return self.project / "mask_labels.json"
+
+    @property
+    def logs(self) -> Path:
+        """Logs."""
+        return self.project / "logs"
+
+    @property
+    def raw(self) -> Path:
+        """Parent of ``images`` and ``lms``, which hold links to the raw files."""
+        return self.cold / "datasets" / "raw_data" / self.title
+
+    @property
+    def raw_images(self) -> Path:
+        """Links to the images."""
+        return self.raw / "images"
+
+    @property
+    def raw_lms(self) -> Path:
+        """Links to the label maps."""
+        return self.raw / "lms"
+
+    @property
+    def preprocessed(self) -> Path:
+        """Preprocessed data on cold storage."""
+        return self.cold / "datasets" / "preprocessed" / self.title
+
+    @property
+    def fixed_spacing(self) -> Path:
+        """Whole volumes at the spacing of a plan (mode ``source``)."""
+        return self.preprocessed / "fixed_spacing"
+
+    @property
+    def fast(self) -> Path:
+        """Parent of the folders on rapid storage."""
+        return self.rapid / self.title
+
+    @property
+    def lbd(self) -> Path:
+        """Volumes cropped to their labels."""
+        return self.fast / "lbd"
+
+    @property
+    def rbd(self) -> Path:
+        """Volumes cropped to a localiser's regions."""
+        return self.fast / "rbd"
+
+    @property
+    def pbd(self) -> Path:
+        """Patches."""
+        return self.fast / "pbd"
+
+    @property
+    def whole_images(self) -> Path:
+        """Volumes resized to the patch size."""
+        return self.fast / "whole_images"
+
+    @property
+    def cache(self) -> Path:
+        """What may be deleted at any time."""
+        return self.fast / "cache"
+
+    @property
+    def predictions(self) -> Path:
+        """Predicted label maps."""
+        return self.cold / "predictions" / self.title
+
+    @property
+    def checkpoints(self) -> Path:
+        """Parent of the run folders."""
+        return self.cold / "checkpoints" / self.title
+
+    def statistics(self, datasource: str) -> Path:
+        """Folder of the fg_voxels.h5 of a datasource."""
+        return self.project / "datasources" / datasource
+
+    def make(self) -> None:
+        """Create every folder."""
+        for folder in (
+            *(self.logs, self.raw_images, self.raw_lms, self.fixed_spacing, self.lbd, self.rbd, self.pbd),
+            *(self.whole_images, self.cache, self.predictions, self.checkpoints),
+        ):
+            folder.mkdir(parents=True, exist_ok=True)

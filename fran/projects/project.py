@@ -1,0 +1,278 @@
+"""A project: its cases, folds, labels, properties and plans."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from fran.datasources.datasource import Datasource
+from fran.datasources.records import CaseArrays, CaseFacts
+from fran.datasources.store import read_arrays, read_facts
+from fran.errors import ConfigError, StoreError
+from fran.io.files import read_json, write_json
+from fran.labels import LabelScheme
+from fran.projects.adding import AddReport, add_datasources
+from fran.projects.database import CaseRow, Database, PlanRow
+from fran.projects.folders import ProjectFolders, check_title
+from fran.projects.folds import Fold, FoldCase, Split, assign_folds, make_split
+from fran.projects.label_groups import LabelGroups, check_groups, group_labels
+from fran.projects.properties import PropertyCase, global_properties, inputs_digest
+
+_NEXT = "call maybe_store_projectwide_properties()"
+
+
+class Project:
+    """One project. Nothing is read or written before a method is called.
+
+    Args:
+        project_title: letters, digits and ``_``.
+        folders: where its files are.
+
+    Example:
+        ``P = Project("kidneys", ProjectFolders("kidneys", projects, cold, rapid)); P.create(); P.add_data([…])``
+    """
+
+    def __init__(self, project_title: str, folders: ProjectFolders) -> None:
+        check_title(project_title)
+        if folders.title != project_title:
+            raise ConfigError(f"project folders: expected those of '{project_title}', found '{folders.title}'")
+        self.project_title = project_title
+        self.folders = folders
+        self.database = Database(folders.database)
+
+    def __len__(self) -> int:
+        """Number of cases, test cases included."""
+        return self.database.count()
+
+    def __bool__(self) -> bool:
+        return True
+
+    @property
+    def exists(self) -> bool:
+        """Whether the project was created."""
+        return self.folders.database.exists()
+
+    def create(self, mnemonic: str | None = None) -> None:
+        """Make folders and database; a project that exists is left as it is.
+
+        Args:
+            mnemonic: short name of the organ or task, kept for people.
+
+        Raises:
+            ConfigError: the project exists with another mnemonic.
+        """
+        self.folders.make()
+        self.database.create()
+        stored = self.mnemonic
+        if mnemonic is None or mnemonic == stored:
+            return
+        if stored is not None:
+            raise ConfigError(
+                f"mnemonic: expected '{stored}', that of project {self.project_title}, found '{mnemonic}'"
+            )
+        with self.database.transaction() as transaction:
+            transaction.put_setting("mnemonic", mnemonic)
+
+    @property
+    def mnemonic(self) -> str | None:
+        """As given to `create`."""
+        value = self.database.setting("mnemonic")
+        return None if value is None else str(value)
+
+    def add_data(
+        self,
+        datasources: Sequence[Datasource | Mapping[str, Any]] | Datasource | Mapping[str, Any],
+        test: bool | Sequence[bool] = False,
+        num_workers: int = 1,
+        progress: bool = False,
+    ) -> AddReport:
+        """Scan datasources and store their good cases; running it again reads and stores only what changed.
+
+        Args:
+            datasources: objects, or dicts with the keys ``ds``, ``folder`` and ``alias``.
+            test: whether the cases are kept for testing; one flag, or one a datasource. A datasource declared as
+                ``test`` stays one.
+            num_workers: processes that read.
+            progress: show bars.
+
+        Returns:
+            what was stored and every problem; see `AddReport.raise_for_errors`.
+
+        Raises:
+            ConfigError: a datasource cannot be used, or `test` has another length.
+        """
+        listed = [datasources] if isinstance(datasources, Datasource | Mapping) else list(datasources)
+        sources = [Datasource.from_spec(spec) for spec in listed]
+        flags = [test] * len(sources) if isinstance(test, bool) else list(test)
+        if len(flags) != len(sources):
+            raise ConfigError(f"test: expected one flag, or one for each of {len(sources)} datasources, found {flags}")
+        pairs = [(source, flag or source.test) for source, flag in zip(sources, flags, strict=True)]
+        return add_datasources(self.folders, self.database, pairs, num_workers, progress)
+
+    def cases(self) -> list[CaseRow]:
+        """Every case in order of case id."""
+        return self.database.cases()
+
+    def training_cases(self) -> list[CaseRow]:
+        """Cases that are not kept for testing."""
+        return [case for case in self.cases() if not case.test]
+
+    @property
+    def datasources(self) -> list[str]:
+        """Names of the datasources that were added."""
+        return list(self.database.sources())
+
+    @property
+    def labels(self) -> LabelScheme:
+        """Labels met in the training cases, as stored in the raw label maps, with their declared names."""
+        values = {v for case in self.training_cases() for v in case.labels}
+        return LabelScheme.from_values(values, self._label_names())
+
+    @property
+    def label_groups(self) -> LabelGroups:
+        """The numbering that follows from `set_lm_groups`; one group by default."""
+        labels: dict[str, set[int]] = {name: set() for name in self.datasources}
+        for case in self.training_cases():
+            labels[case.ds] |= set(case.labels)
+        return group_labels(self.database.setting("lm_groups"), labels)
+
+    def set_lm_groups(self, groups: Sequence[Sequence[str]] | None = None) -> LabelGroups:
+        """Store which datasources share label values; None is one group with all.
+
+        Raises:
+            ConfigError: a datasource is unknown, in two groups, or in none.
+        """
+        if groups is not None:
+            groups = [[group] if isinstance(group, str) else list(group) for group in groups]
+            check_groups(groups, self.datasources)
+        with self.database.transaction() as transaction:
+            transaction.put_setting("lm_groups", groups)
+        return self.label_groups
+
+    @property
+    def has_folds(self) -> bool:
+        """Whether every training case has a fold."""
+        cases = self.training_cases()
+        return bool(cases) and all(case.fold is not None for case in cases)
+
+    def assign_folds(self, n_folds: int = 5, seed: int = 0) -> dict[str, int]:
+        """Give a fold to the training cases that have none, and write validation_folds.json.
+
+        See `fran.projects.folds.assign_folds`.
+        """
+        with self.database.transaction() as transaction:
+            cases = self.cases()
+            existing = {c.case_id: c.fold for c in cases if c.fold is not None}
+            folds = assign_folds(map(_fold_case, cases), existing, n_folds, seed)
+            transaction.set_folds({c: f for c, f in folds.items() if c not in existing})
+        by_fold = {f"fold_{fold}": sorted(c for c in folds if folds[c] == fold) for fold in set(folds.values())}
+        write_json(self.folders.validation_folds, by_fold | {"test": sorted(c.case_id for c in cases if c.test)})
+        return folds
+
+    def split(self, fold: Fold) -> Split:
+        """Cases to train on and to validate with.
+
+        Raises:
+            StoreError: training cases without a fold.
+            ConfigError: no such fold.
+        """
+        folds = {case.case_id: case.fold for case in self.training_cases()}
+        unassigned = sum(f is None for f in folds.values())
+        if not folds or unassigned:
+            found = f"{unassigned} of {len(folds)} without one" if folds else "no training cases"
+            raise StoreError(
+                f"project {self.project_title}: expected a fold for every training case, found {found}; {_NEXT}"
+            )
+        return make_split(folds, fold)
+
+    def maybe_store_projectwide_properties(self, n_folds: int = 5, seed: int = 0) -> dict[str, Any]:
+        """Assign missing folds, and compute the global properties unless those on disk are of the same cases.
+
+        Writes global_properties.json, validation_folds.json and mask_labels.json (in which rules that are there stay).
+        """
+        self.assign_folds(n_folds, seed)
+        cases = self.training_cases()
+        names = {str(v): n for v, n in self.labels.names.items()}
+        digest = inputs_digest((c.case_id, c.image_digest, c.lm_digest, c.modality) for c in cases)
+        path = self.folders.global_properties
+        stored = read_json(path) if path.exists() else {}
+        if stored.get("inputs") != digest or stored.get("label_names") != names:
+            stored = self._compute_properties(cases) | {"inputs": digest}
+            write_json(path, stored)
+        self._write_mask_labels()
+        return dict(stored)
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        """Global properties as stored.
+
+        Raises:
+            StoreError: they were never computed.
+        """
+        path = self.folders.global_properties
+        if not path.exists():
+            raise StoreError(f"{path}: expected the project's global properties, found none; {_NEXT}")
+        return dict(read_json(path))
+
+    def add_plan(self, name: str, yaml: str, stages: Mapping[str, tuple[str, str]] | None = None) -> int:
+        """Store a resolved plan with ``(key, folder)`` of each stage; an equal one keeps its id.
+
+        Returns:
+            the plan's id.
+        """
+        with self.database.transaction() as transaction:
+            return transaction.put_plan(name, yaml, stages or {})
+
+    @property
+    def plans(self) -> list[PlanRow]:
+        """Plans that were added, oldest first."""
+        return self.database.plans()
+
+    def delete(self, results: bool = False) -> None:
+        """Remove the project's database, links and preprocessed data; raw data stay.
+
+        Args:
+            results: remove predictions and checkpoints too.
+        """
+        doomed = [self.folders.project, self.folders.raw, self.folders.preprocessed, self.folders.fast]
+        if results:
+            doomed += [self.folders.predictions, self.folders.checkpoints]
+        for folder in doomed:
+            if folder.exists():
+                shutil.rmtree(folder)
+
+    def _label_names(self) -> dict[int, str]:
+        """Declared names by value; where datasources differ, the first in alphabetical order."""
+        names: dict[int, str] = {}
+        for source in self.database.sources().values():
+            names = {**source.label_names, **names}
+        return names
+
+    def _compute_properties(self, cases: Sequence[CaseRow]) -> dict[str, Any]:
+        facts: dict[str, CaseFacts] = {}
+        for ds in {case.ds for case in cases}:
+            facts |= read_facts(self.folders.statistics(ds))
+        missing = [case.case_id for case in cases if case.case_id not in facts]
+        if missing:
+            raise StoreError(
+                f"project {self.project_title}: expected statistics of every training case, found none for "
+                f"{', '.join(missing[:10])}; run add_data again for their datasource"
+            )
+        measured = [PropertyCase(c.case_id, c.ds, c.modality, facts[c.case_id]) for c in cases]
+        return global_properties(measured, lambda: self._arrays(cases), self._label_names())
+
+    def _arrays(self, cases: Sequence[CaseRow]) -> Iterator[tuple[str, CaseArrays]]:
+        for ds in sorted({case.ds for case in cases}):
+            yield from read_arrays(self.folders.statistics(ds), [case.case_id for case in cases if case.ds == ds])
+
+    def _write_mask_labels(self) -> None:
+        path = self.folders.mask_labels
+        stored = read_json(path) if path.exists() else {}
+        rules = {str(v): {"dusting_threshold": 0, "k_largest": None} for v in self.labels.values}
+        if rules.keys() - stored.keys():
+            write_json(path, rules | stored)
+
+
+def _fold_case(case: CaseRow) -> FoldCase:
+    return FoldCase(case.case_id, case.patient, case.ds, frozenset(case.labels), case.image_digest, case.test)
