@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import MLFlowLogger
 
 from fran.errors import FranError
+from fran.io.checkpoint import BEST, LAST
 from fran.tracking.mlflow_logger import remember_run
 from fran.tracking.params import BATCH, flatten
 
@@ -61,7 +62,7 @@ class TrackRun(pl.Callback):
         draw: ``draw(image, pred, ref, names, spacing_mm, path, case_id=...)``, such as
             `fran.reporting.overlay.overlay_png`; None draws nothing.
         overlay_every: draw at every n-th validation, and at the end; 0 is the end alone.
-        log_checkpoint: store the best checkpoint as an artefact at the end.
+        log_checkpoint: store the run folder's best (else last) checkpoint as an artefact at the end.
     """
 
     def __init__(
@@ -109,12 +110,10 @@ class TrackRun(pl.Callback):
         logger = _mlflow(trainer)
         if logger is None or not self.log_checkpoint or not trainer.is_global_zero:
             return
-        best = getattr(trainer.checkpoint_callback, "best_model_path", "") or getattr(
-            trainer.checkpoint_callback, "last_model_path", ""
-        )
-        if best and Path(best).is_file():
+        best = next((path for name in (BEST, LAST) if (path := self.run_folder / name).is_file()), None)
+        if best is not None:
             with _warn_only_mlflow(f"the checkpoint {best} was not stored in MLflow"):
-                logger.experiment.log_artifact(str(logger.run_id), best, "checkpoints")
+                logger.experiment.log_artifact(str(logger.run_id), str(best), "checkpoints")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Mark the run as failed, with the exception's text as a tag and an artefact."""

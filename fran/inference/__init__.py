@@ -1,0 +1,1 @@
+"""From checkpoints and images to label maps on the images' own grids."""
