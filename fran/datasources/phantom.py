@@ -7,19 +7,18 @@ threshold finds them. Shapes, spacings, axis orders and obliqueness differ from 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from fran.datasources.datasource import LABELS_FILE
 from fran.datasources.pairing import IMAGES, LMS
 from fran.errors import ConfigError
-from fran.geometry import Grid
+from fran.geometry import Grid, reorientation_to_ras
+from fran.io import nifti
 from fran.io.files import atomic_path, write_json
 from fran.io.volume import write_label_map
 
@@ -38,7 +37,7 @@ class _Scene:
     rng: np.random.Generator
     image_hu: NDArray[np.float64]
 
-    def ellipsoid(self, centre_mm: Sequence[float], radii_mm: Sequence[float], tilt: float = 0.0) -> NDArray[np.float64]:
+    def ellipsoid(self, centre_mm: ArrayLike, radii_mm: ArrayLike, tilt: float = 0.0) -> NDArray[np.float64]:
         """Signed measure of an ellipsoid: below 1 inside. `tilt` leans its long axis outwards, in mm of x a mm of z."""
         offset = self.points_mm - np.reshape(centre_mm, (3, 1, 1, 1))
         x = offset[0] - tilt * offset[2]
@@ -179,12 +178,6 @@ def _native_grid(
 
 
 def _write_image(path: Path, image: NDArray[np.int16], grid: Grid) -> None:
-    from fran.geometry import reorientation_to_ras
-
     stored = np.ascontiguousarray(reorientation_to_ras(grid.affine).invert(image))
-    nifti = nibabel.Nifti1Image(stored, grid.affine, dtype=np.int16)
-    nifti.header.set_xyzt_units("mm")
-    nifti.set_qform(grid.affine, code="scanner")
-    nifti.set_sform(grid.affine, code="scanner")
     with atomic_path(path) as temporary:
-        nibabel.save(nifti, temporary)
+        nifti.write(temporary, stored, grid.affine, "phantom made by fran")

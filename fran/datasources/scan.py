@@ -19,6 +19,9 @@ from fran.datasources.pairing import Pair, Pairing
 from fran.datasources.records import CaseFacts, CaseRecord
 from fran.errors import CaseProblem, CasesFailed, StoreError
 
+BYTES_PER_WORKER = 16 << 20
+"""A worker takes about a second to start, in which one process reads this much."""
+
 
 @dataclass
 class ScanReport:
@@ -141,7 +144,8 @@ def _read(
 
 
 def _results(tasks: Sequence[CaseTask], num_workers: int) -> Iterator[CaseResult]:
-    workers = min(num_workers, len(tasks))
+    n_bytes = sum(path.stat().st_size for task in tasks for path in (task.image, task.lm) if path.is_file())
+    workers = min(num_workers, len(tasks), 1 + n_bytes // BYTES_PER_WORKER)
     if workers <= 1:
         yield from map(measure_case, tasks)
         return

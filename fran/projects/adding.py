@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fran.datasources.datasource import Datasource
+from fran.datasources.datasource import LABELS_FILE, Datasource
 from fran.datasources.records import CaseRecord
 from fran.datasources.scan import ScanReport
 from fran.errors import CaseProblem, CasesFailed, ConfigError, Severity
@@ -63,7 +63,8 @@ def add_datasources(
     Raises:
         ConfigError: two datasources of one name.
     """
-    _check_names(database.sources(), [ds for ds, _ in datasources])
+    sources = database.sources()
+    _check_names(sources, [ds for ds, _ in datasources])
     report = AddReport()
     for datasource, _ in datasources:
         store = folders.statistics(datasource.name)
@@ -77,6 +78,7 @@ def add_datasources(
             for record in scan.records:
                 _plan_case(record, datasource, test, folders, former, rows, report)
         _check_copies(former, rows, report)
+        _check_label_names(sources, [ds for ds, _ in datasources], report)
         changed = [row for row in rows.values() if row != former.get(row.case_id)]
         with _links(list(rows.values()), folders):
             for datasource, _ in datasources:
@@ -174,6 +176,21 @@ def _check_copies(former: Mapping[str, CaseRow], rows: Mapping[str, CaseRow], re
             report.problems.append(
                 CaseProblem(row.case_id, str(row.image), "copies", "one case an image", found, step, "warning")
             )
+
+
+def _check_label_names(sources: Mapping[str, SourceRow], added: Sequence[Datasource], report: AddReport) -> None:
+    """Warn where a value has one name here and another there."""
+    names: dict[int, tuple[str, str]] = {}
+    known = {name: source.label_names for name, source in sources.items()} | {d.name: d.labels or {} for d in added}
+    for ds, labels in sorted(known.items()):
+        for value, name in labels.items():
+            other, first = names.setdefault(value, (name, ds))
+            if other != name and any(d.name in (ds, first) for d in added):
+                found = f"'{other}' in {first}, '{name}' in {ds}"
+                step = "put the datasources into different label groups (set_lm_groups), or correct the names"
+                report.problems.append(
+                    CaseProblem(ds, LABELS_FILE, f"label {value}", "one name a value", found, step, "warning")
+                )
 
 
 def _note_missing(name: str, former: Iterable[CaseRow], report: AddReport) -> None:

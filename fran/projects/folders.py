@@ -30,17 +30,21 @@ class ProjectFolders:
         projects: root of the small files: database, properties, logs.
         cold: root of large files on slow storage: links to raw data, source volumes, predictions, checkpoints.
         rapid: root of what training reads, on fast storage.
+        checkpoints_root: root of the run folders; ``<cold>/checkpoints`` where None.
     """
 
     title: str
     projects: Path
     cold: Path
     rapid: Path
+    checkpoints_root: Path | None = None
 
     def __post_init__(self) -> None:
         check_title(self.title)
         for root in ("projects", "cold", "rapid"):
-            object.__setattr__(self, root, Path(getattr(self, root)).expanduser().absolute())
+            object.__setattr__(self, root, _absolute(getattr(self, root)))
+        checkpoints = self.checkpoints_root or self.cold / "checkpoints"
+        object.__setattr__(self, "checkpoints_root", _absolute(checkpoints))
 
     @property
     def project(self) -> Path:
@@ -135,7 +139,7 @@ class ProjectFolders:
     @property
     def checkpoints(self) -> Path:
         """Parent of the run folders."""
-        return self.cold / "checkpoints" / self.title
+        return _absolute(self.checkpoints_root or self.cold / "checkpoints") / self.title
 
     def statistics(self, datasource: str) -> Path:
         """Folder of the fg_voxels.h5 of a datasource."""
@@ -148,3 +152,7 @@ class ProjectFolders:
             *(self.whole_images, self.cache, self.predictions, self.checkpoints),
         ):
             folder.mkdir(parents=True, exist_ok=True)
+
+
+def _absolute(path: Path | str) -> Path:
+    return Path(path).expanduser().absolute()

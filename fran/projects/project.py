@@ -49,6 +49,11 @@ class Project:
         return True
 
     @property
+    def title(self) -> str:
+        """`project_title`."""
+        return self.project_title
+
+    @property
     def exists(self) -> bool:
         """Whether the project was created."""
         return self.folders.database.exists()

@@ -26,6 +26,7 @@ from fran.errors import DataError
 CLIP_PERCENTILES = (0.5, 99.5)
 SHAPE_PERCENTILES = (0, 10, 50, 90, 100)
 ANISOTROPIC = 3.0
+_VERSION = 1  # to be raised with every change of a formula
 
 ArrayReader = Callable[[], Iterator[tuple[str, CaseArrays]]]
 
@@ -42,7 +43,7 @@ class PropertyCase:
 
 def inputs_digest(cases: Iterable[tuple[str, str, str, str]]) -> str:
     """Digest of (case id, image digest, lm digest, modality) of the training cases: equal inputs, equal properties."""
-    joined = "\n".join("\t".join(case) for case in sorted(cases))
+    joined = "\n".join([f"version {_VERSION}", *("\t".join(case) for case in sorted(cases))])
     return hashlib.blake2b(joined.encode(), digest_size=16).hexdigest()
 
 
