@@ -33,6 +33,7 @@ class DataSpec:
         properties: the dataset's properties (intensity_clip_range, mean_fg, std_fg for CT).
         label_map: stored value to value, applied on the fly.
         case_weights: case id to relative sampling frequency.
+        self_validated: validation on the training cases is meant, as with a project of one case.
     """
 
     manifest: Path
@@ -42,6 +43,7 @@ class DataSpec:
     properties: Mapping[str, Any] = field(default_factory=dict)
     label_map: Mapping[int, int] = field(default_factory=dict)
     case_weights: Mapping[str, float] = field(default_factory=dict)
+    self_validated: bool = False
 
 
 class CropDataModule(pl.LightningDataModule):
@@ -81,7 +83,7 @@ class CropDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         shared = sorted(set(data.train_ids) & set(data.val_ids))
-        if shared:
+        if shared and not data.self_validated:
             raise ConfigError(f"folds: expected separate training and validation cases, found in both: {shared[:10]}")
         if batch_size < 1 or steps_per_epoch < 1:
             found = f"{batch_size} and {steps_per_epoch}"

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import hydra
@@ -39,12 +39,14 @@ class Job(Generic[ConfigT]):
     Attributes:
         config: the typed configuration.
         plain: the same, resolved, as plain dicts and lists: what is stored with a run.
-        folder: the job's own folder for logs.
+        choices: chosen option of each configuration group, such as ``{"model": "dynunet"}``.
+        overrides: what the command line changed.
     """
 
     config: ConfigT
     plain: dict[str, Any]
-    folder: Path
+    choices: dict[str, str]
+    overrides: tuple[str, ...]
 
 
 def run_verb(
@@ -89,7 +91,7 @@ def run_verb(
     sys.exit(0)
 
 
-class _JobFailed(Exception):  # noqa: TRY002 (a signal from a sweep's job to its driver, never shown)
+class _JobFailed(Exception):
     """A job of a sweep failed and has said why."""
 
     def __init__(self, status: int) -> None:
@@ -110,7 +112,28 @@ def _report(error: Exception) -> int:
     return 1
 
 
+def command(verb: str, overrides: Sequence[str]) -> str:
+    """The command line of another verb for the same project and plan, quoted for a shell."""
+    kept = [o for o in overrides if not o.startswith(("preprocess.", "hydra"))]
+    return shlex.join(["fran", verb, *kept])
+
+
+def recompose(job: Job[ConfigT], name: str, schema: type[ConfigT], overrides: Sequence[str]) -> Job[ConfigT]:
+    """The job that `overrides`, then the job's own overrides, would have given: how a run is resumed."""
+    composed = hydra.compose(config_name=name, overrides=[*overrides, *job.overrides], return_hydra_config=True)
+    chosen = dict(composed.hydra.runtime.choices)
+    plain, config = _typed(composed, schema)
+    return Job(config, plain, chosen, (*overrides, *job.overrides))
+
+
 def _job(composed: DictConfig, schema: type[ConfigT], check: Callable[[ConfigT], Sequence[Problem]]) -> Job[ConfigT]:
+    plain, config = _typed(composed, schema)
+    _raise_for(check(config))
+    runtime = HydraConfig.get()
+    return Job(config, plain, dict(runtime.runtime.choices), tuple(runtime.overrides.task))
+
+
+def _typed(composed: DictConfig, schema: type[ConfigT]) -> tuple[dict[str, Any], ConfigT]:
     own = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
     plain: dict[str, Any] = OmegaConf.to_container(own, resolve=True, enum_to_str=True)  # type: ignore[assignment]
     # `+key=value` slips past a composed schema; merging into a fresh one does not let it
@@ -118,9 +141,7 @@ def _job(composed: DictConfig, schema: type[ConfigT], check: Callable[[ConfigT],
     missing = OmegaConf.missing_keys(strict)
     if missing:
         raise ConfigError("\n".join(f"{key}: expected a value, found none; add {key}=…" for key in sorted(missing)))
-    config: ConfigT = OmegaConf.to_object(strict)  # type: ignore[assignment]
-    _raise_for(check(config))
-    return Job(config, plain, Path(HydraConfig.get().runtime.output_dir))
+    return plain, OmegaConf.to_object(strict)  # type: ignore[return-value]
 
 
 def _raise_for(problems: Sequence[Problem]) -> None:

@@ -27,9 +27,9 @@ def explain(error: BaseException) -> str:
         lines.append(f"key: {inner.full_key}")
     lines += _where(error, inner)
     missing = next((e for e in chain if isinstance(e, MissingConfigException)), None)
-    if missing is not None and missing.options:
-        wanted = str(missing.missing_cfg_file).rpartition("/")[2]
-        lines.append(choices(wanted, [o for o in missing.options if not o.startswith("_")]))
+    if missing is not None and missing.missing_cfg_file:
+        group, _, wanted = str(missing.missing_cfg_file).rpartition("/")
+        lines.append(choices(wanted, [o for o in _options(group) if not o.startswith("_")]))
         if str(missing.missing_cfg_file).startswith("project/"):
             lines.append(f"a new project: fran init -t {wanted} -i <folder of images/ and lms/>")
     if isinstance(error, OverrideParseException):
@@ -49,6 +49,12 @@ def _where(error: BaseException, inner: OmegaConfBaseException | None) -> list[s
             line = line_of(file, "", key) or line_of(file, "", key.rpartition(".")[2])
             return [f"in {file}:{line}" if line else f"in {file}"]
     return []
+
+
+def _options(group: str) -> list[str]:
+    """Names of the files of a configuration group on the search path."""
+    folders = [folder / group for folder in (*user_conf_dirs(), conf_dir())]
+    return sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -57,11 +57,15 @@ class PreprocessConfig:
 
 @dataclass
 class InitConfig:
-    """`fran init`."""
+    """`fran init`. Datasources come by name from their group, or by folder with the settings beside them."""
 
     paths: PathsConfig = field(default_factory=PathsConfig)
     project: ProjectConfig = field(default_factory=ProjectConfig)
     datasource: dict[str, DatasourceConfig] = field(default_factory=dict)
+    folders: list[str] = field(default_factory=list)
+    modality: str | None = None
+    test: bool = False
+    patient_pattern: str | None = None
     num_processes: int = 2
     strict: bool = False
 
@@ -117,6 +121,16 @@ class ScoreConfig:
     labels: dict[int, str] | None = None
 
 
+@dataclass
+class UiConfig:
+    """`fran ui`."""
+
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    project: ProjectConfig = field(default_factory=ProjectConfig)
+    port: int = 5000
+    host: str = "127.0.0.1"
+
+
 def register() -> None:
     """Make the schema and the resolvers known to Hydra; calling it again changes nothing."""
     store = ConfigStore.instance()
@@ -126,6 +140,7 @@ def register() -> None:
         ("train_schema", TrainConfig),
         ("infer_schema", InferConfig),
         ("score_schema", ScoreConfig),
+        ("ui_schema", UiConfig),
     ):
         store.store(name=name, node=node)
     OmegaConf.register_new_resolver("fran_folder", folder_for, replace=True)

@@ -1,0 +1,155 @@
+"""`fran init`: from folders of raw data to a project, and its entry in the configuration."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from fran.errors import ConfigError, FranError, problems_table
+from fran.io.files import atomic_path
+from fran.workflows.entry import Job, run_verb
+from fran.workflows.locations import conf_dir, home, user_conf_dirs
+from fran.workflows.schema import DatasourceConfig, InitConfig, ProjectConfig
+
+if TYPE_CHECKING:
+    from fran.projects.project import Project
+
+log = logging.getLogger("fran.init")
+
+
+def init(job: Job[InitConfig]) -> None:
+    """Check and add the datasources, assign folds, compute properties; bad cases are listed and left out."""
+    from fran.datasources.datasource import Datasource
+    from fran.projects.project import Project
+    from fran.workflows.projects import folders_of
+
+    config = job.config
+    entries = _entries(config)
+    if not entries:
+        raise ConfigError("datasource: expected a folder or a name; fran init -t <title> -i <folder> [<folder> ...]")
+    sources = [
+        Datasource(**{**vars(entry), "name": name, "folder": Path(entry.folder)}) for name, entry in entries.items()
+    ]
+    project = Project(config.project.title, folders_of(config.paths, config.project))
+    project.create(config.project.mnemonic)
+    report = project.add_data(sources, num_workers=config.num_processes, progress=True)
+    for severity, level in (("note", logging.INFO), ("warning", logging.WARNING)):
+        said = [p for p in report.problems if p.severity == severity]
+        if said:
+            log.log(level, "%d to know about\n%s", len(said), problems_table(said))
+    _register(config.project, entries)
+    if project.training_cases():
+        project.maybe_store_projectwide_properties()
+        _say(project)
+    report.raise_for_errors()
+    log.info("next: fran preprocess project=%s plan=plan1", config.project.title)
+
+
+def _entries(config: InitConfig) -> dict[str, DatasourceConfig]:
+    """Datasources of the group, and those given as folders."""
+    entries = dict(config.datasource)
+    for item in config.folders:
+        folder = Path(item).expanduser().resolve()
+        if folder.name in entries:
+            raise ConfigError(
+                f"datasource: two are called '{folder.name}': {entries[folder.name].folder} and {folder}; "
+                "rename one folder, or give it a name of its own in conf/datasource"
+            )
+        entries[folder.name] = DatasourceConfig(
+            str(folder), modality=config.modality, test=config.test, patient_pattern=config.patient_pattern
+        )
+    return entries
+
+
+def _register(project: ProjectConfig, entries: Mapping[str, DatasourceConfig]) -> None:
+    """Files by which later commands know the project and its datasources; those that exist are left alone."""
+    conf = home() / "conf"
+    _write_new(conf / "project" / f"{project.title}.yaml", {k: v for k, v in vars(project).items() if v})
+    for name, entry in entries.items():
+        stated = {k: v for k, v in asdict(entry).items() if v is not None}
+        stated["folder"] = str(Path(entry.folder).expanduser().resolve())
+        _write_new(conf / "datasource" / f"{name}.yaml", {name: stated})
+
+
+def _write_new(path: Path, content: dict[str, object]) -> None:
+    relative = path.relative_to(path.parents[1])
+    if any((folder / relative).is_file() for folder in (*user_conf_dirs(), conf_dir())):
+        return
+    with atomic_path(path) as temporary:
+        temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _say(project: Project) -> None:
+    properties = project.properties
+    names = ", ".join(f"{v} {n}" for v, n in project.labels.names.items())
+    spacing = " x ".join(f"{s:.3g}" for s in properties["spacing_median"])
+    tests = len(project) - len(project.training_cases())
+    log.info(
+        "project %s: %d cases (%d kept for testing), labels: %s", project.project_title, len(project), tests, names
+    )
+    log.info("median spacing %s mm; %s", spacing, project.folders.global_properties)
+
+
+def translate(arguments: Sequence[str]) -> list[str]:
+    """Hydra overrides for a command line in which ``-t``, ``-i``, ``-m`` and ``-n`` may stand beside overrides.
+
+    Folders may be given to ``-i`` or in ``datasource=[...]``; a project without a file of its own is a new one.
+
+    Example:
+        >>> translate(["-t", "lits", "strict=true"])
+        ['project=_new', 'project.title=lits', 'strict=true']
+    """
+    parser = argparse.ArgumentParser(prog="fran init", add_help=False)
+    parser.add_argument("-t", "--title")
+    parser.add_argument("-i", "--input", nargs="+", default=[])
+    parser.add_argument("-m", "--mnemonic")
+    parser.add_argument("-n", "--num-processes", type=int)
+    known, rest = parser.parse_known_args(list(arguments))
+    folders = [item for item in known.input if "=" not in item or Path(item).is_dir()]
+    rest = [item for item in known.input if item not in folders] + rest
+    overrides: list[str] = []
+    for item in rest:
+        key, _, value = item.partition("=")
+        if key == "project":
+            known.title = value
+        elif key == "datasource" and "/" in value:
+            folders += [part for part in value.strip("[]").split(",") if part]
+        else:
+            overrides.append(item)
+    return [*_project(known.title), *_folders(folders), *_optional(known), *overrides]
+
+
+def _project(title: str | None) -> list[str]:
+    if title is None:
+        return []
+    if any((folder / "project" / f"{title}.yaml").is_file() for folder in (*user_conf_dirs(), conf_dir())):
+        return [f"project={title}"]
+    return ["project=_new", f"project.title={title}"]
+
+
+def _folders(folders: Sequence[str]) -> list[str]:
+    quoted = [item.strip("'\"").replace("\\", "\\\\").replace("'", "\\'") for item in folders]
+    listed = ",".join(f"'{item}'" for item in quoted)
+    return [f"folders=[{listed}]"] if folders else []
+
+
+def _optional(known: argparse.Namespace) -> list[str]:
+    mnemonic = [f"project.mnemonic={known.mnemonic}"] if known.mnemonic else []
+    return [*mnemonic, *([f"num_processes={known.num_processes}"] if known.num_processes else [])]
+
+
+def main() -> None:
+    """Entry of `fran init` and scripts/project_init.py."""
+    try:
+        sys.argv[1:] = translate(sys.argv[1:])
+    except FranError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    run_verb("init", InitConfig, init)

@@ -1,0 +1,221 @@
+"""`fran train`: one network on one fold, preprocessing first what the plan still lacks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from fran.errors import ConfigError, StoreError, choices
+from fran.io.files import atomic_path, read_json, write_json
+from fran.labels import LabelScheme
+from fran.plans.checks import Problem, check_plan
+from fran.workflows.entry import Job, recompose, run_verb
+from fran.workflows.preprocess import bring_up_to_date, cases_of, plan_folder
+from fran.workflows.projects import existing_project
+from fran.workflows.schema import TrainConfig
+
+if TYPE_CHECKING:
+    from pytorch_lightning.callbacks import Callback
+    from pytorch_lightning.loggers import Logger
+
+    from fran.projects.database import CaseRow
+    from fran.projects.folds import Split
+    from fran.projects.project import Project
+    from fran.training.fit import FitResult, TrainSpec
+
+log = logging.getLogger("fran.train")
+
+OVERRIDES = "overrides.json"
+
+
+def train(job: Job[TrainConfig]) -> None:
+    """Preprocess what is missing, train, log to MLflow, and say what to run next."""
+    from fran.training.fit import complete_network, fit
+
+    project = existing_project(job.config.paths, job.config.project)
+    if job.config.resume:
+        job = _as_before(job, _run_folder(project, job.config.resume))
+    config = job.config
+    rows = cases_of(project, config)
+    split = _split(project, config, rows)
+    # the network is tried before hours of preprocessing, the run folder is made after it
+    complete_network(_spec(job, project, rows, split, Path()))
+    bring_up_to_date(project, config, config.preprocess.num_processes)
+    run_folder = _run_folder(project, config.resume) if config.resume else _new_run_folder(job, project)
+    spec = _spec(job, project, rows, split, run_folder)
+    loggers, callbacks = _tracking(job, project, spec)
+    _write_down(job, run_folder)
+    log.info("run %s: %d cases to train, %d to validate", run_folder.name, len(split.train), len(spec.data.val_ids))
+    result = fit(spec, loggers=loggers, callbacks=callbacks, resume=run_folder if config.resume else None)
+    _say(result, project.project_title)
+
+
+def check(config: TrainConfig) -> list[Problem]:
+    """Settings that cannot work, before any work."""
+    found = check_plan(config)
+    for group in ("trainer", "augmentation", "tracking"):
+        try:
+            getattr(config, group).check()
+        except ConfigError as error:
+            found.append(Problem(group, "…", str(error)))
+    if config.fold != "all" and not (isinstance(config.fold, int) and config.fold >= 0):
+        found.append(Problem("fold", config.fold, "the number of a fold, 0 to 4, or all"))
+    if config.run and config.resume:
+        found.append(Problem("run", config.run, "null together with resume, which keeps the run's name"))
+    return found
+
+
+def _split(project: Project, config: TrainConfig, rows: Sequence[CaseRow]) -> Split:
+    from fran.projects.folds import make_split
+
+    return make_split({row.case_id: row.fold for row in rows if not row.test}, config.fold)
+
+
+def _spec(
+    job: Job[TrainConfig], project: Project, rows: Sequence[CaseRow], split: Split, run_folder: Path
+) -> TrainSpec:
+    from fran.data.datamodule import DataSpec
+    from fran.tracking.environment import git_commit, package_versions
+    from fran.training.fit import TrainSpec
+
+    config = job.config
+    used = [row for row in rows if row.case_id in {*split.train, *split.val}]
+    labels = LabelScheme.from_values({v for row in used for v in row.labels}, project.labels.names)
+    everybody = config.fold == "all"
+    if split.self_validated and not everybody:
+        log.warning("too few cases for folds: training and validation use the same ones, so val/dice is optimistic")
+    data = DataSpec(
+        plan_folder(project, config),
+        split.train,
+        () if everybody else split.val,
+        labels,
+        project.properties,
+        self_validated=split.self_validated,
+    )
+    return TrainSpec(
+        run_folder=run_folder,
+        data=data,
+        network=config.model,
+        patch_size=config.patch_size,
+        spacing_mm=config.spacing_mm,
+        trainer=config.trainer,
+        augmentation=config.augmentation,
+        project=project.project_title,
+        modality=_modality(used),
+        mode=config.canonical_mode,
+        fold=config.fold,
+        config=job.plain,
+        versions=package_versions(),
+        git_commit=git_commit() or "",
+    )
+
+
+def _modality(rows: Sequence[CaseRow]) -> str:
+    """The one modality of the cases; several in one training are possible and said."""
+    found = sorted({row.modality for row in rows})
+    if len(found) > 1:
+        log.warning("the cases are of several modalities (%s); new images will be treated as %s", found, found[0])
+    return found[0]
+
+
+def _tracking(job: Job[TrainConfig], project: Project, spec: TrainSpec) -> tuple[list[Logger], list[Callback]]:
+    config = job.config
+    if config.tracking.backend == "none":
+        return [], []
+    from fran.io.manifest import Manifest
+    from fran.reporting.overlay import overlay_png
+    from fran.tracking.mlflow_logger import make_logger
+    from fran.tracking.track_run import RunFacts, TrackRun
+
+    logger = make_logger(
+        config.tracking,
+        project=spec.project,
+        run_name=spec.run_folder.name,
+        project_folder=project.folders.project,
+        run_folder=spec.run_folder,
+        tags={"plan": config.plan_name, "model": job.choices["model"], "fold": str(config.fold)},
+    )
+    facts = RunFacts(
+        config=job.plain,
+        config_yaml=yaml.safe_dump(job.plain, sort_keys=False),
+        versions=spec.versions,
+        git_commit=spec.git_commit or None,
+        dataset=spec.project,
+        dataset_digest=Manifest.load(spec.data.manifest).digest(),
+        dataset_source=str(spec.data.manifest),
+        label_names=dict(enumerate(spec.data.labels.channel_names)),
+    )
+    settings = config.tracking
+    track = TrackRun(
+        facts,
+        spec.run_folder,
+        draw=overlay_png,
+        overlay_every=settings.overlay_every,
+        log_checkpoint=settings.log_checkpoint,
+    )
+    return [logger] if logger is not None else [], [track]
+
+
+def _new_run_folder(job: Job[TrainConfig], project: Project) -> Path:
+    from fran.io.checkpoint import new_run_folder
+
+    config = job.config
+    parent = project.folders.checkpoints
+    if config.run is None:
+        return new_run_folder(parent, config.plan_name, job.choices["model"], config.fold)
+    folder = parent / config.run
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError as error:
+        raise ConfigError(
+            f"run: expected a new name, found {folder}; go on with it by resume={config.run}, or choose another name"
+        ) from error
+    return folder
+
+
+def _run_folder(project: Project, name: str) -> Path:
+    parent = project.folders.checkpoints
+    folder = parent / name
+    if not folder.is_dir():
+        known = sorted(p.name for p in parent.iterdir()) if parent.is_dir() else []
+        raise StoreError(f"resume: no run '{name}' in {parent}; {choices(name, known)}")
+    return folder
+
+
+def _as_before(job: Job[TrainConfig], run_folder: Path) -> Job[TrainConfig]:
+    """The run's own configuration, with what this command line changes on top."""
+    before: list[str] = read_json(run_folder / OVERRIDES)
+    changed = [o for o in job.overrides if o not in before and not o.startswith("resume=")]
+    if changed:
+        log.info("resuming %s with changed settings: %s", run_folder.name, ", ".join(changed))
+    return recompose(job, "train", TrainConfig, [o for o in before if not o.startswith("run=")])
+
+
+def _write_down(job: Job[TrainConfig], run_folder: Path) -> None:
+    """config.yaml for people, overrides.json for a resume."""
+    with atomic_path(run_folder / "config.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(job.plain, sort_keys=False), encoding="utf-8")
+    write_json(run_folder / OVERRIDES, [o for o in job.overrides if not o.startswith("resume=")])
+
+
+def _say(result: FitResult, project: str) -> None:
+    dices = ", ".join(f"{n.removeprefix('val/dice_')} {v:.3f}" for n, v in _label_dices(result.metrics))
+    log.info(
+        "run %s: %d epochs in %.0f s, ended by %s; validation Dice %.3f (best), last: %s",
+        *(result.run_folder.name, result.epochs, result.elapsed_s, result.stopped_by, result.best_dice, dices),
+    )
+    log.info("next: fran infer project=%s 'runs=[%s]' input=<folder of images>", project, result.run_folder.name)
+    log.info("      fran ui project=%s      (compare runs in MLflow)", project)
+
+
+def _label_dices(metrics: dict[str, Any]) -> list[tuple[str, float]]:
+    return sorted((n, v) for n, v in metrics.items() if n.startswith("val/dice_"))
+
+
+def main() -> None:
+    """Entry of `fran train` and scripts/train.py."""
+    run_verb("train", TrainConfig, train, check)
