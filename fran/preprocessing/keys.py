@@ -43,7 +43,7 @@ def _plain(value: Any) -> Any:
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, Set):
         return sorted((_plain(v) for v in value), key=repr)
-    if isinstance(value, Sequence):
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return [_plain(v) for v in value]
     if isinstance(value, PurePath):
         return value.as_posix()

@@ -229,7 +229,9 @@ def resample_probabilities_slabwise(scores: Scores, src: Grid, dst: Grid, slab: 
 def _block_argmax(block: NDArray[Any], taps: list[_Taps], dtype: np.dtype[Any]) -> Any:
     leaders = block.argmax(axis=0)
     present = np.unique(leaders)
-    if present.size == 1 or all(t.identity for t in taps):
+    if present.size == 1:
+        return present[0]
+    if all(t.identity for t in taps):
         return leaders
     first, *others = (int(c) for c in present)
     best = _interpolate(block[first].astype(np.float32), taps)
