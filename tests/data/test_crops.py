@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from fran import keys
+from fran.augmentation.normalise import window_for
+from fran.data.crops import CaseDataset, CropDataset, EpochSampler, collate
+from fran.data.source import CaseSource
+from fran.errors import CasesFailed, ConfigError, DataError
+from fran.labels import LabelScheme
+
+PATCH = (20, 16, 12)
+
+
+@pytest.fixture
+def source(manifest, labels, ct_properties):
+    return CaseSource(manifest, sorted(manifest.cases), labels, ct_properties)
+
+
+def equal(a, b):
+    return all(np.array_equal(a[k], b[k]) for k in a)
+
+
+def test_a_sample_is_a_crop_with_channels_and_window(manifest, source, ct_properties):
+    sample = CropDataset(source, PATCH, seed=3)[0]
+    assert sample[keys.IMAGE].shape == sample[keys.LM].shape == PATCH
+    assert (sample[keys.IMAGE].dtype, sample[keys.LM].dtype) == (np.int16, np.uint8)
+    assert set(np.unique(sample[keys.LM])) <= {0, 1, 2}
+    entry = manifest.cases[sample[keys.CASE_ID]]
+    window = window_for("CT", entry.intensity, ct_properties)
+    np.testing.assert_allclose(sample[keys.WINDOW], [1, 0, *window.as_tuple()])
+
+
+def test_samples_follow_from_seed_and_index_alone(source):
+    crops = CropDataset(source, PATCH, seed=3)
+    first = [crops[i] for i in range(8)]
+    again = pickle.loads(pickle.dumps(CropDataset(source, PATCH, seed=3)))
+    assert all(equal(again[i], first[i]) for i in reversed(range(8)))
+    other = CropDataset(source, PATCH, seed=4)
+    assert not all(equal(other[i], first[i]) for i in range(8))
+    assert len({s[keys.SEED] for s in first}) == 8
+
+
+def test_every_case_comes_once_before_any_comes_again(source):
+    crops = CropDataset(source, PATCH, seed=0)
+    n = len(source)
+    for number in range(3):
+        assert sorted(crops[i][keys.CASE_ID] for i in range(number * n, number * n + n)) == list(source.case_ids)
+
+
+def test_foreground_crops_hold_the_drawn_class_near_the_middle(source):
+    always = CropDataset(source, PATCH, fg_fraction=1.0, seed=1, class_weights={"organ": 0.0})
+    for index in range(12):
+        lm = always[index][keys.LM]
+        assert (lm == 2).any()
+    share = np.mean([(CropDataset(source, PATCH, 0.0, seed=1)[i][keys.LM] == 2).any() for i in range(40)])
+    assert share < 1
+
+
+def test_foreground_fraction_is_met(source, monkeypatch):
+    asked = []
+    monkeypatch.setattr(CropDataset, "_foreground_centre", lambda self, case_id, draw: asked.append(case_id))
+    crops = CropDataset(source, PATCH, fg_fraction=0.33, seed=1)
+    for index in range(600):
+        crops._start(source.case_ids[0], np.random.default_rng(index))
+    assert len(asked) / 600 == pytest.approx(0.33, abs=0.05)
+
+
+def test_volumes_smaller_than_the_patch_are_padded_centred(source):
+    image, channels = source.volume("case0")  # 36 x 29 x 22
+    sample = CropDataset(CaseSource(source.manifest, ["case0"], source.labels, source.properties), (40, 29, 30))[0]
+    np.testing.assert_array_equal(sample[keys.IMAGE][2:38, :, 4:26], image)
+    np.testing.assert_array_equal(sample[keys.LM][2:38, :, 4:26], channels)
+    assert (sample[keys.IMAGE][:2] == image.min()).all()
+    assert not sample[keys.LM][:, :, 26:].any()
+
+
+def test_memory_cache_gives_the_same_crops(manifest, labels, ct_properties, source):
+    cached = CaseSource(manifest, source.case_ids, labels, ct_properties, cache="ram")
+    cached.preload()
+    a, b = CropDataset(source, (38, 16, 24), seed=2), CropDataset(cached, (38, 16, 24), seed=2)
+    assert all(equal(a[i], b[i]) for i in range(10))
+
+
+def test_open_files_are_bounded(source, monkeypatch):
+    monkeypatch.setattr("fran.data.source.MAX_OPEN_FILES", 2)
+    for case_id in source.case_ids:
+        source.crop(case_id, (0, 0, 0), PATCH)
+    assert len(source._readers) == 2
+
+
+def test_case_weights_choose_cases(source):
+    crops = CropDataset(source, PATCH, seed=0, case_weights={c: 0.0 for c in source.case_ids[1:]})
+    assert {crops[i][keys.CASE_ID] for i in range(10)} == {source.case_ids[0]}
+    with pytest.raises(ConfigError, match="at least one above 0"):
+        CropDataset(source, PATCH, case_weights=dict.fromkeys(source.case_ids, 0.0))
+    with pytest.raises(ConfigError, match="class_sampling_weights: .*organ, lesion"):
+        CropDataset(source, PATCH, class_weights={"tumour": 1.0})
+
+
+def test_label_map_is_applied_on_the_fly(manifest, ct_properties):
+    merged = CaseSource(manifest, ["case0"], LabelScheme((5,), {5: "all"}), ct_properties, {3: 5, 7: 5})
+    _, channels = merged.volume("case0")
+    assert set(np.unique(channels)) == {0, 1}
+    assert merged.channels_present("case0") == [1]
+    both = sum(len(manifest.reader("case0").fg_indices(v)) for v in (3, 7))
+    assert len(merged.foreground("case0", 1)) == both
+
+
+def test_unknown_label_names_case_and_value(manifest, ct_properties):
+    narrow = CaseSource(manifest, ["case0"], LabelScheme((3,)), ct_properties)
+    with pytest.raises(DataError, match=r"case0.*found also \[7\]"):
+        narrow.volume("case0")
+
+
+def test_missing_cases_are_reported_together(manifest, labels, ct_properties):
+    with pytest.raises(CasesFailed, match="2 of 3 cases"):
+        CaseSource(manifest, ["case0", "x1", "x2"], labels, ct_properties)
+    with pytest.raises(ConfigError, match="no cases"):
+        CaseSource(manifest, [], labels, ct_properties)
+
+
+def test_mr_is_scaled_by_the_stored_slope_and_its_own_statistics(mr_manifest, labels):
+    from fran.augmentation.normalise import normalise_stored
+
+    batch = collate([CaseDataset(CaseSource(mr_manifest, ["case0"], labels, {}))[0]])
+    image = normalise_stored(batch[keys.IMAGE], batch[keys.WINDOW])
+    organ = image[batch[keys.LM] == 1]
+    stats = mr_manifest.cases["case0"].intensity
+    assert float(organ.mean()) == pytest.approx((110 - stats["mean"]) / stats["std"], abs=0.1)
+
+
+def test_sampler_takes_up_any_epoch_and_shares_among_processes():
+    sampler = EpochSampler(4)
+    sampler.set_epoch(2)
+    assert list(sampler) == [8, 9, 10, 11]
+    shared = [EpochSampler(3, rank, 2) for rank in range(2)]
+    for part in shared:
+        part.set_epoch(1)
+    assert sorted(i for part in shared for i in part) == list(range(6, 12))
+
+
+def test_sixteen_bit_channels_become_int32():
+    sample = {
+        keys.IMAGE: np.zeros((2, 3, 4), np.int16),
+        keys.LM: np.full((2, 3, 4), 300, np.uint16),
+        keys.WINDOW: np.zeros(6, np.float32),
+        keys.SEED: 1,
+        keys.CASE_ID: "a",
+    }
+    batch = collate([sample, sample])
+    assert batch[keys.LM].dtype == torch.int32
+    assert batch[keys.IMAGE].shape == (2, 1, 2, 3, 4)
+    assert int(batch[keys.LM].max()) == 300
