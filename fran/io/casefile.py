@@ -152,9 +152,10 @@ class CaseReader:
         self._handle: h5py.File | None = None
         self._pid = 0
         self._meta: CaseMeta | None = None
+        self._datasets: tuple[h5py.Dataset, h5py.Dataset] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "_handle": None, "_pid": 0, "_meta": self._meta}
+        return {"path": self.path, "_handle": None, "_pid": 0, "_meta": self._meta, "_datasets": None}
 
     def __enter__(self) -> CaseReader:
         return self
@@ -170,6 +171,8 @@ class CaseReader:
                 self._handle = h5py.File(self.path, "r", locking=False)
                 if self._handle.attrs["format"] != FORMAT:
                     raise self._damaged(f"format {self._handle.attrs['format']} instead of {FORMAT}")
+                # Looking a dataset up costs as much as a small crop, so both are kept.
+                self._datasets = self._handle["image"], self._handle["lm"]
             except (OSError, KeyError) as error:
                 raise self._damaged(str(error)) from error
             self._pid = os.getpid()
@@ -208,10 +211,11 @@ class CaseReader:
             slice(max(0, a), max(0, min(a + n, full))) for a, n, full in zip(start, size, self.shape, strict=True)
         ]
         try:
-            datasets, minimum = (self._file["image"], self._file["lm"]), self._file.attrs["minimum"]
+            file, datasets = self._file, self._datasets
+            assert datasets is not None
             if all(s.stop - s.start == n for s, n in zip(inside, size, strict=True)):
                 return datasets[0][tuple(inside)], datasets[1][tuple(inside)]
-            image, lm = np.full(size, minimum, np.int16), np.zeros(size, datasets[1].dtype)
+            image, lm = np.full(size, file.attrs["minimum"], np.int16), np.zeros(size, datasets[1].dtype)
             if all(s.stop > s.start for s in inside):
                 target = tuple(slice(s.start - a, s.stop - a) for s, a in zip(inside, start, strict=True))
                 image[target], lm[target] = (d[tuple(inside)] for d in datasets)
@@ -246,4 +250,4 @@ class CaseReader:
         """Close the file; the next use opens it again."""
         if self._handle is not None and self._pid == os.getpid():
             self._handle.close()
-        self._handle = None
+        self._handle = self._datasets = None
