@@ -33,7 +33,9 @@ VERBS = {
 def usage() -> str:
     """What `fran --help` prints."""
     width = max(map(len, VERBS))
-    verbs = "\n".join(f"  {name:<{width}}  {verb.help}\n  {'':<{width}}    {verb.example}" for name, verb in VERBS.items())
+    verbs = "\n".join(
+        f"  {name:<{width}}  {verb.help}\n  {'':<{width}}    {verb.example}" for name, verb in VERBS.items()
+    )
     return f"""fran {__version__}: CT and MR volumes in, segmentation experiments that can be repeated out
 
 usage: fran <verb> [key=value ...]

@@ -1,8 +1,8 @@
 """NIfTI-1 and NIfTI-2 through nibabel, with the checks that its reader leaves out.
 
-Measured on truncated, bit-flipped and oversized files: SimpleITK fills a truncated .nii.gz with zeros and turns NaN into 0
-without a word, nibabel accepts a .nii.gz whose checksum is wrong. Here the stream is decompressed once, to its end,
-so that gzip's own checksum decides.
+Measured on truncated, bit-flipped and oversized files: SimpleITK fills a truncated .nii.gz with zeros and turns NaN
+into 0 without a word, nibabel accepts a .nii.gz whose checksum is wrong. Here the stream is decompressed once, to its
+end, so that gzip's own checksum decides.
 """
 
 from __future__ import annotations
@@ -106,7 +106,8 @@ def _real_dtype(path: Path, header: Any) -> np.dtype[Any]:
         raise DataError(f"{path}: expected real numbers, found complex voxels ({dtype}); store magnitude or phase")
     if dtype.kind not in "iuf":
         raise DataError(f"{path}: expected integers or floats, found voxel type {dtype}")
-    return np.dtype(dtype)
+    found: np.dtype[Any] = np.dtype(dtype)
+    return found
 
 
 def _payload(path: Path, content: bytes, needed: int) -> bytes:

@@ -134,7 +134,7 @@ def _job(composed: DictConfig, schema: type[ConfigT], check: Callable[[ConfigT],
 
 
 def _typed(composed: DictConfig, schema: type[ConfigT]) -> tuple[dict[str, Any], ConfigT]:
-    own = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+    own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     plain: dict[str, Any] = OmegaConf.to_container(own, resolve=True, enum_to_str=True)  # type: ignore[assignment]
     # `+key=value` slips past a composed schema; merging into a fresh one does not let it
     strict = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(plain))
@@ -147,7 +147,8 @@ def _typed(composed: DictConfig, schema: type[ConfigT]) -> tuple[dict[str, Any],
 def _raise_for(problems: Sequence[Problem]) -> None:
     if not problems:
         return
-    parts = OmegaConf.masked_copy(HydraConfig.get(), ["overrides", "runtime", "job"])
+    own: Any = HydraConfig.get()
+    parts = OmegaConf.masked_copy(own, ["overrides", "runtime", "job"])
     runtime: dict[str, Any] = OmegaConf.to_container(parts, resolve=False)  # type: ignore[assignment]
     blocks = [
         f"  {problem.key} = {problem.value}\n      expected {problem.expected}\n"

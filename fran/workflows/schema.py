@@ -131,6 +131,17 @@ class UiConfig:
     host: str = "127.0.0.1"
 
 
+@dataclass
+class DemoConfig:
+    """`fran demo`."""
+
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    project: ProjectConfig = field(default_factory=ProjectConfig)
+    cases: int = 10
+    new_cases: int = 2
+    seed: int = 0
+
+
 def register() -> None:
     """Make the schema and the resolvers known to Hydra; calling it again changes nothing."""
     store = ConfigStore.instance()
@@ -141,6 +152,7 @@ def register() -> None:
         ("infer_schema", InferConfig),
         ("score_schema", ScoreConfig),
         ("ui_schema", UiConfig),
+        ("demo_schema", DemoConfig),
     ):
         store.store(name=name, node=node)
     OmegaConf.register_new_resolver("fran_folder", folder_for, replace=True)

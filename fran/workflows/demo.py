@@ -1,0 +1,59 @@
+"""`fran demo`: the whole way, by the commands that a user would type, on phantoms that fran makes itself."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from fran.errors import FranError
+from fran.workflows.entry import Job, run_verb
+from fran.workflows.projects import folders_of
+from fran.workflows.schema import DemoConfig
+
+log = logging.getLogger("fran.demo")
+
+RUN = "demo"
+
+
+def demo(job: Job[DemoConfig]) -> None:
+    """Make phantoms, then init, preprocess, train, infer and score them, showing each command."""
+    from fran.datasources.phantom import make_phantoms
+
+    config = job.config
+    folders = folders_of(config.paths, config.project)
+    known, new = folders.cold / "phantoms" / "demo", folders.cold / "phantoms" / "demo_new"
+    log.info("%d phantom CTs to learn from: %s", config.cases, known)
+    make_phantoms(known, config.cases, config.seed, name="demo")
+    log.info("%d to predict: %s", config.new_cases, new)
+    make_phantoms(new, config.new_cases, config.seed + 1, name="demo")
+    run = _free_name(folders.checkpoints)
+    output = folders.predictions / run
+    _fran("init", "-t", "demo", "-i", str(known))
+    _fran("preprocess", "project=demo", "plan=plan1")
+    _fran("train", "project=demo", "plan=plan1", f"run={run}")
+    _fran("infer", "project=demo", f"runs=[{run}]", f"input={new}", f"output={output}")
+    _fran("score", f"pred={output}", f"gt={new}")
+    log.info("\nThat was the whole way. Look at the run:      fran ui project=demo")
+    log.info("The same with another spacing and network:    fran train 'spacing=[0.8,0.8,1.5]' model=segresnet")
+    log.info("On your own data:                             fran init -t <title> -i <folder of images/ and lms/>")
+
+
+def _free_name(checkpoints: Path) -> str:
+    """`demo`, or `demo2`, … when it was run before."""
+    names = [RUN, *(f"{RUN}{n}" for n in range(2, 1000))]
+    return next(name for name in names if not (checkpoints / name).exists())
+
+
+def _fran(verb: str, *arguments: str) -> None:
+    log.info("\n$ %s", shlex.join(["fran", verb, *arguments]))
+    status = subprocess.run([sys.executable, "-m", "fran.cli", verb, *arguments], check=False).returncode
+    if status != 0:
+        raise FranError(f"fran {verb} ended with status {status}; its own message stands above")
+
+
+def main() -> None:
+    """Entry of `fran demo`."""
+    run_verb("demo", DemoConfig, demo)
