@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 
 from fran.augmentation.normalise import normalise_stored, window_for
 from fran.errors import ConfigError, StoreError, choices
+from fran.inference.scores import add_probabilities, zeros_on_disk
 from fran.io.checkpoint import ModelFile
 from fran.io.files import file_digest
 from fran.io.volume import Volume
@@ -56,6 +59,9 @@ class Predictor:
         tile_batch: tiles per forward pass.
         precision: "32", "bf16" (autocast), or "auto": bf16 on CUDA devices that have it, else 32.
         trusted: modules of the user's own that the networks may come from.
+        max_score_bytes: scores (n_classes x voxels x 4 bytes) beyond this are kept in a temporary file, whose pages the
+            system can drop from memory.
+        scratch: folder of that file; the system's temporary folder by default.
 
     Raises:
         ConfigError: no models, models that do not belong together, a mode without prediction, or bad settings.
@@ -71,11 +77,14 @@ class Predictor:
         *,
         precision: str = "auto",
         trusted: Sequence[str] = (),
+        max_score_bytes: int = 4 << 30,
+        scratch: Path | str | None = None,
     ) -> None:
         check_ensemble(models)
         self.models = tuple(models)
         self.device = resolve_device(device)
         self.overlap, self.tile_batch = overlap, tile_batch
+        self.max_score_bytes, self.scratch = max_score_bytes, scratch
         self.precision = _resolve_precision(precision, self.device)
         meta = models[0].meta
         self.labels = LabelScheme.from_dict(meta["labels"])
@@ -113,13 +122,9 @@ class Predictor:
         for model, network in zip(self.models, self.networks, strict=True):
             image = normalise_stored(stored, self._window(model, prepared).to(home))
             logits = self._logits(model, network, image, on_batch)
-            if len(self.models) == 1:
-                total = logits
-            else:
-                probabilities = logits.softmax(dim=1)
-                total = probabilities if total is None else total.add_(probabilities)
+            total = logits if len(self.models) == 1 else add_probabilities(logits, total, 1 / len(self.models))
         assert total is not None
-        scores: NDArray[np.float32] = total[0].div_(len(self.models)).cpu().numpy()
+        scores: NDArray[np.float32] = total.cpu().numpy()
         return scores
 
     def describe(self) -> dict[str, Any]:
@@ -144,11 +149,17 @@ class Predictor:
                 self.tile_batch,
                 tile_device=self.device,
                 on_batch=on_batch,
-            )
+                allocate=self._allocate if image.device.type == "cpu" else None,
+            )[0]
 
     def _window(self, model: ModelFile, prepared: PreparedImage) -> Tensor:
         window = window_for(self.modality, prepared.intensity, model.meta["properties"])
         return torch.tensor([[prepared.slope, prepared.inter, *window.as_tuple()]], dtype=torch.float32)
+
+    def _allocate(self, shape: tuple[int, ...]) -> Tensor:
+        if 4 * math.prod(shape) <= self.max_score_bytes:
+            return torch.zeros(shape)
+        return zeros_on_disk(shape, self.scratch)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.precision == "bf16":
@@ -159,7 +170,7 @@ class Predictor:
         """Where volume and scores live: on the GPU if they fit, else in main memory, and only tiles go over."""
         if self.device.type != "cuda":
             return torch.device("cpu")
-        copies = 1 + self.labels.n_classes * (1 if len(self.models) == 1 else 3)
+        copies = 2 + self.labels.n_classes * (1 if len(self.models) == 1 else 2)
         free, _ = torch.cuda.mem_get_info(self.device)
         return self.device if 4 * copies * n_voxels < GPU_SHARE * free else torch.device("cpu")
 

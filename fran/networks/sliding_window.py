@@ -6,6 +6,7 @@ Torch only, so that validation on a bare training machine and inference run the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice, product
 from math import ceil
 from typing import Any
@@ -32,6 +33,7 @@ def sliding_window(
     *,
     tile_device: torch.device | str | None = None,
     on_batch: Callable[[int, int], None] | None = None,
+    allocate: Callable[[tuple[int, ...]], Tensor] | None = None,
 ) -> Tensor:
     """Return the logits of the whole volume as the weighted mean of the logits of overlapping tiles.
 
@@ -46,6 +48,8 @@ def sliding_window(
         tile_batch: tiles per forward pass; it changes speed and memory, not the result.
         tile_device: where tiles are sent for the network; the volume and the sums stay where `image` is.
         on_batch: called with (tiles done, tiles in all) after each forward pass.
+        allocate: makes the zeroed float32 tensor of a shape that the sums are kept in, such as one backed by a file;
+            by default it is made on the device of `image`.
 
     Returns:
         (1, n_classes, x, y, z) float32 on the device of `image`.
@@ -59,7 +63,7 @@ def sliding_window(
     axis_starts = [tile_starts(size, side, overlap) for size, side in zip(sizes, patch, strict=True)]
     axis_weights = [gaussian_profile(side).to(image.device) for side in patch]
     weight = _outer(axis_weights)
-    total = torch.zeros((n_classes, *sizes), dtype=torch.float32, device=image.device)
+    total = (allocate or partial(torch.zeros, device=image.device))((n_classes, *sizes))
 
     n_tiles, done = len(axis_starts[0]) * len(axis_starts[1]) * len(axis_starts[2]), 0
     for starts in _batches(product(*axis_starts), tile_batch):
@@ -67,9 +71,8 @@ def sliding_window(
         logits = _first_head(
             network(tiles.to(tile_device) if tile_device is not None else tiles), len(starts), n_classes, patch
         )
-        weighted = logits.to(device=image.device, dtype=torch.float32) * weight
-        for start, tile in zip(starts, weighted, strict=True):
-            total[_window(start, patch)[1:]] += tile
+        for start, tile in zip(starts, logits, strict=True):
+            total[_window(start, patch)[1:]].addcmul_(tile.to(device=image.device, dtype=torch.float32), weight)
         done += len(starts)
         if on_batch is not None:
             on_batch(done, n_tiles)
