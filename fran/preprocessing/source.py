@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fran.errors import CaseProblem, GeometryError
+from fran.datasources.measure import TOLERANCE_VOXELS
+from fran.errors import CaseProblem, DataError, GeometryError
 from fran.geometry import Grid
 from fran.io.casefile import CaseMeta, write_case
 from fran.io.files import file_digest
@@ -20,8 +21,6 @@ from fran.preprocessing.keys import stage_key
 from fran.preprocessing.prepare import PreparedImage, prepare_case_image
 from fran.preprocessing.resampling import resample_labels
 
-# Up to this share of the smallest voxel side, a label map that is off its image is taken to be on the image's grid.
-SAME_GRID_VOX = 0.1
 _EXACT_MM = 1e-4
 
 
@@ -48,12 +47,22 @@ class CaseJob:
     remapping: Mapping[int, int] | None = None
 
     def with_digests(self) -> CaseJob:
-        """The job with both digests, reading the files where one is not known."""
-        return replace(
-            self,
-            image_digest=self.image_digest or file_digest(self.image),
-            lm_digest=self.lm_digest or file_digest(self.lm),
-        )
+        """The job with both digests, reading the files where one is not known.
+
+        Raises:
+            DataError: a file cannot be read.
+        """
+        try:
+            return replace(
+                self,
+                image_digest=self.image_digest or file_digest(self.image),
+                lm_digest=self.lm_digest or file_digest(self.lm),
+            )
+        except OSError as error:
+            raise DataError(
+                f"case {self.case_id}: {error.filename}: expected a readable file, found: {error.strerror};"
+                " restore it or leave the case out"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -174,7 +183,8 @@ def check_same_grid(job: CaseJob, image: Volume, lm: Volume) -> list[CaseProblem
     """Compare the RAS+ grids of image and label map, so that their stored axis orders may differ.
 
     Returns:
-        a note or a warning when they differ by less than a tenth of a voxel; the image's grid is used for both.
+        a note or a warning when they differ by less than the tolerance that the scan of a datasource allows; the
+        image's grid is used for both.
 
     Raises:
         GeometryError: they differ by more; the message has both values.
@@ -185,7 +195,7 @@ def check_same_grid(job: CaseJob, image: Volume, lm: Volume) -> list[CaseProblem
     if distance <= _EXACT_MM:
         return []
     name, expected, found = _first_difference(image.grid, lm.grid)
-    if distance > SAME_GRID_VOX * min(image.grid.spacing_mm):
+    if distance >= TOLERANCE_VOXELS * min(image.grid.spacing_mm):
         raise _different(f"{name} (corners are {distance:.4g} mm apart)", job, image, lm, expected, found)
     return [
         CaseProblem(
@@ -210,8 +220,9 @@ def _first_difference(a: Grid, b: Grid) -> tuple[str, str, str]:
 
 def _different(name: str, job: CaseJob, image: Volume, lm: Volume, expected: str, found: str) -> GeometryError:
     return GeometryError(
-        f"case {job.case_id}: {name}: image and label map must be on one grid; expected {expected} as in {image.path},"
-        f" found {found} in {lm.path} (both in RAS order); resample the label map to its image or correct its header"
+        f"case {job.case_id}: {name}: image and label map must be on one grid; expected {expected} as in {image.path}"
+        f" ({image.native.orientation}), found {found} in {lm.path} ({lm.native.orientation}), both turned to RAS;"
+        " resample the label map to its image or correct its header"
     )
 
 
