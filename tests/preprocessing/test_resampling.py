@@ -154,10 +154,10 @@ def test_a_channel_that_leads_between_voxels_only() -> None:
 
 def test_many_channels_need_uint16_and_little_memory() -> None:
     src = Grid((12, 10, 9), np.diag([4.0, 4, 4, 1]))
-    dst = resampled_grid(src, (0.25, 0.25, 0.25))
-    scores = np.random.default_rng(0).random((300, *src.shape), np.float32)
+    dst = resampled_grid(src, (0.4, 0.4, 0.4))
+    scores = np.random.default_rng(0).random((260, *src.shape), np.float32)
     tracemalloc.start()
-    result = resample_probabilities_slabwise(scores, src, dst, 48)
+    result = resample_probabilities_slabwise(scores, src, dst, 32)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert result.dtype == np.uint16 and result.max() > 255
