@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -56,13 +58,16 @@ def run_ui(
     console.print(f"http://{host}:{port}   (Ctrl-C ends it; the same by hand:)", highlight=False)
     console.print(ui_command(db, port, host), soft_wrap=True, markup=False, highlight=False)
     call = [sys.executable, "-m", "mlflow", *ui_arguments(db, port, host)]
-    with subprocess.Popen(call, env={**(environment or os.environ), **ENVIRONMENT}) as server:
+    # a session of its own, so that one signal ends the server with all its workers, whoever was told to stop
+    with subprocess.Popen(call, env={**(environment or os.environ), **ENVIRONMENT}, start_new_session=True) as server:
+        former = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
             return server.wait()
         except KeyboardInterrupt:
             return 0
         finally:
             _stop(server)
+            signal.signal(signal.SIGTERM, former)
 
 
 def check_port(port: int, host: str = "127.0.0.1") -> None:
@@ -87,11 +92,10 @@ def _is_free(port: int, host: str) -> bool:
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
-    """The server got the same Ctrl-C; if it lingers it is asked, then made, to end."""
-    for end in (server.terminate, server.kill):
-        try:
-            server.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            end()
-        else:
+    """Ask the server and its workers to end, after ten seconds make them."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        if server.poll() is not None:
             return
+        os.killpg(server.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(timeout=10)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import signal
 import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 from fran.errors import ConfigError, StoreError
+from fran.tracking.mlflow_logger import make_logger, tracking_db
+from fran.tracking.settings import TrackingSettings
 from fran.tracking.ui import check_port, run_ui, ui_command
 
 
@@ -42,3 +51,41 @@ def test_without_a_store_nothing_is_served(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"mlflow\.db.*train a run first"):
         run_ui(tmp_path / "mlflow.db")
     assert not (tmp_path / "mlflow.db").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_server_shows_artefacts_and_ends_whole(tmp_path: Path, number: signal.Signals) -> None:
+    logger = make_logger(
+        TrackingSettings(), project="kits", run_name="r", project_folder=tmp_path, run_folder=tmp_path / "r"
+    )
+    assert logger is not None
+    run_id = str(logger.run_id)
+    logger.experiment.log_text(run_id, "hello", "overlays/a.txt")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code = "import sys; from fran.tracking.ui import run_ui; sys.exit(run_ui(sys.argv[1], int(sys.argv[2])))"
+    ui = subprocess.Popen([sys.executable, "-c", code, str(tracking_db(tmp_path)), str(port)], stdout=subprocess.PIPE)
+    try:
+        url = f"http://127.0.0.1:{port}/get-artifact?path=overlays/a.txt&run_uuid={run_id}"
+        assert _fetch(url, 90) == b"hello"
+    finally:
+        os.kill(ui.pid, number)
+        output, _ = ui.communicate(timeout=40)
+    assert ui.returncode == (0 if number == signal.SIGINT else 143)
+    assert b"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false" in output
+    check_port(port)
+
+
+def _fetch(url: str, seconds: float) -> bytes:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                content: bytes = answer.read()
+                return content
+        except (urllib.error.URLError, OSError):
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.5)
