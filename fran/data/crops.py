@@ -130,7 +130,7 @@ class CaseDataset(Dataset[Sample]):
 class EpochSampler(Sampler[int]):
     """Indices of one epoch of the endless sequence; with several processes each takes every n-th.
 
-    Lightning calls `set_epoch` before an epoch starts, also after a resume, which is all the state there is.
+    The epoch is all the state there is: Lightning sets it before each epoch, the data module after a resume.
     """
 
     def __init__(self, per_epoch: int, rank: int = 0, world_size: int = 1) -> None:

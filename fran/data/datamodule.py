@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from torch.utils.data import DataLoader
 
 from fran.data.crops import CaseDataset, CropDataset, EpochSampler, collate
@@ -91,6 +92,8 @@ class CropDataModule(pl.LightningDataModule):
         self.data, self.batch_size, self.steps_per_epoch = data, batch_size, steps_per_epoch
         self.workers = resolve_workers(num_workers, on_gpu=on_gpu)
         self.on_gpu = on_gpu
+        # loaders draw a seed for their workers; from torch's own generator that would shift the network's dropout
+        self.generator = torch.Generator().manual_seed(seed)
         manifest = Manifest.load(data.manifest)
         source = self._source(manifest, data.train_ids, cache)
         self.crops = CropDataset(source, patch_size, fg_fraction, seed, data.case_weights, class_weights)
@@ -109,8 +112,11 @@ class CropDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Batches of one epoch."""
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        rank, world = self._rank()
         sampler = EpochSampler(self.batch_size * self.steps_per_epoch, rank, world)
+        if self.trainer:
+            # Lightning starts the first iteration of a resumed training before it calls `set_epoch`
+            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
         return DataLoader(
             self.crops,
             batch_size=self.batch_size,
@@ -120,13 +126,25 @@ class CropDataModule(pl.LightningDataModule):
             pin_memory=self.on_gpu,
             persistent_workers=self.workers > 0,
             prefetch_factor=4 if self.workers else None,
+            generator=self.generator,
         )
 
+    def _rank(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
     def val_dataloader(self) -> DataLoader[dict[str, Any]] | list[DataLoader[dict[str, Any]]]:
-        """One whole case at a time; nothing where there are no validation cases."""
+        """One whole case at a time, shared among processes; nothing where there are no validation cases."""
         if self.cases is None:
             return []
-        return DataLoader(self.cases, batch_size=1, collate_fn=collate, num_workers=min(1, self.workers))
+        rank, world = self._rank()
+        return DataLoader(
+            self.cases,
+            batch_size=1,
+            sampler=range(rank, len(self.cases), world),
+            collate_fn=collate,
+            num_workers=min(1, self.workers),
+            generator=self.generator,
+        )
 
 
 def resolve_workers(num_workers: int, *, on_gpu: bool) -> int:

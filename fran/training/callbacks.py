@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import logging
 import math
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -90,16 +89,9 @@ class RunFiles(Checkpoint):
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:
-    """Make `target` a second name of `source`'s content, atomically; a copy where the file system has no hard links.
-
-    `source` is replaced, never rewritten, by the next save, so the shared content stays as it is.
-    """
+    """Copy atomically. A hard link would be cheaper, but then damage to one file would be damage to both."""
     with atomic_path(target) as temporary:
-        temporary.unlink()
-        try:
-            os.link(source, temporary)
-        except OSError:
-            shutil.copyfile(source, temporary)
+        shutil.copyfile(source, temporary)
 
 
 def append_row(path: Path, columns: list[str], row: dict[str, Any]) -> None:

@@ -96,7 +96,9 @@ SHAPE_Z = (21, 5, 9)
 def test_shift_moves_content_by_millimetres_and_fills_with_floor():
     image = torch.randn(1, 1, 8, 7, 6)
     lm = torch.ones(1, 1, 8, 7, 6, dtype=torch.uint8)
-    grid = spatial.resampling_grid(torch.eye(3)[None], torch.tensor([[0.0, 0.0, 5.0]]), image.shape[2:], (1.0, 1.0, 2.5))
+    grid = spatial.resampling_grid(
+        torch.eye(3)[None], torch.tensor([[0.0, 0.0, 5.0]]), image.shape[2:], (1.0, 1.0, 2.5)
+    )
     moved, labels = spatial.resample(image, lm, grid, torch.tensor([-9.0]))
     torch.testing.assert_close(moved[..., 2:], image[..., :-2], atol=1e-4, rtol=0)
     assert torch.allclose(moved[..., :2], torch.tensor(-9.0))

@@ -34,9 +34,7 @@ def make_case(folder: Path, case_id: str, seed: int, shape=(36, 29, 22), modalit
     labels = {int(v): int((lm == v).sum()) for v in (3, 7) if (lm == v).any()}
     stats = intensity_statistics(stored, slope, inter)
     affine = tuple(map(tuple, np.diag([*SPACING_MM, 1.0]).tolist()))
-    meta = CaseMeta(
-        case_id, f"key{seed}", shape, affine, SPACING_MM, slope, inter, modality, labels, stats, {}, {}
-    )
+    meta = CaseMeta(case_id, f"key{seed}", shape, affine, SPACING_MM, slope, inter, modality, labels, stats, {}, {})
     fg = {v: np.argwhere(lm == v)[::3] for v in labels}
     path = folder / f"{case_id}.h5"
     write_case(path, stored, lm, meta, fg)

@@ -94,11 +94,11 @@ def test_open_files_are_bounded(source, monkeypatch):
 
 
 def test_case_weights_choose_cases(source):
-    crops = CropDataset(source, PATCH, seed=0, case_weights={c: 0.0 for c in source.case_ids[1:]})
+    crops = CropDataset(source, PATCH, seed=0, case_weights=dict.fromkeys(source.case_ids[1:], 0.0))
     assert {crops[i][keys.CASE_ID] for i in range(10)} == {source.case_ids[0]}
     with pytest.raises(ConfigError, match="at least one above 0"):
         CropDataset(source, PATCH, case_weights=dict.fromkeys(source.case_ids, 0.0))
-    with pytest.raises(ConfigError, match="class_sampling_weights: .*organ, lesion"):
+    with pytest.raises(ConfigError, match=r"class_sampling_weights: .*organ, lesion"):
         CropDataset(source, PATCH, class_weights={"tumour": 1.0})
 
 

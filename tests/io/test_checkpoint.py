@@ -40,7 +40,7 @@ def test_truncated_missing_and_foreign_files(tmp_path):
     with pytest.raises(StoreError, match="cannot be loaded as plain data"):
         read_model(path)
     write_checkpoint({"state_dict": {}}, path)
-    with pytest.raises(StoreError, match="not written by fran.*network"):
+    with pytest.raises(StoreError, match=r"not written by fran.*network"):
         read_model(path)
     write_checkpoint(content(format=2), path)
     with pytest.raises(StoreError, match="format 2, expected 1"):

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import csv
+import math
+
+import numpy as np
+import pytest
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import nn
+
+from fran.errors import ConfigError, FranError
+from fran.io.checkpoint import read_checkpoint, read_model
+from fran.networks.build import build_network
+from fran.training.fit import fit
+from fran.training.settings import AugmentationSettings, TrainerSettings
+
+TINY = {"_target_": "fran.networks.dynunet.dynunet", "filters": 8, "max_filters": 32}
+
+
+class Recorder(Callback):
+    def __init__(self):
+        self.rates, self.outputs, self.epochs_validated = [], [], []
+
+    def on_train_batch_end(self, trainer, *_):
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_validation_batch_end(self, trainer, module, outputs, *_):
+        self.outputs.append(outputs)
+
+    def on_validation_epoch_end(self, trainer, module):
+        self.epochs_validated.append(trainer.current_epoch)
+
+
+def test_two_cases_are_learnt(make_spec):
+    """Overfit: the cheapest proof that crops, labels, loss and network fit together."""
+    spec = make_spec(TINY, train=2, max_epochs=4, steps_per_epoch=25, val_every_n_epochs=4, fg_fraction=0.8)
+    ids = spec.data.train_ids
+    result = fit(spec)
+    from fran.augmentation.normalise import normalise_stored
+    from fran.data.crops import CaseDataset, collate
+    from fran.data.source import CaseSource
+    from fran.io.manifest import Manifest
+    from fran.metrics.dice import dice_per_label
+    from fran.training.validation import predict_channels
+
+    model = read_model(result.last)
+    network = build_network(model.meta["network"]).eval()
+    network.load_state_dict(model.state_dict)
+    source = CaseSource(Manifest.load(spec.data.manifest), ids, spec.data.labels, spec.data.properties)
+    for sample in CaseDataset(source):
+        batch = collate([sample])
+        image = normalise_stored(batch["image"], batch["window"])
+        dice = dice_per_label(predict_channels(network, image, spec.patch_size, 3), batch["lm"][0, 0], 3)
+        assert dice.min() > 0.9, (sample["case_id"], dice)
+
+
+def test_files_and_result_of_a_run(make_spec):
+    recorder = Recorder()
+    spec = make_spec(augmentation=AugmentationSettings(), max_epochs=3)
+    result = fit(spec, callbacks=[recorder])
+    assert (result.epochs, result.steps, result.stopped_by) == (3, 9, "max_epochs")
+    assert sorted(p.name for p in spec.run_folder.iterdir()) == ["best.ckpt", "last.ckpt", "metrics.csv"]
+    with (spec.run_folder / "metrics.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [r["step"] for r in rows] == ["3", "6", "9"]
+    assert {"train/loss", "val/dice", "val/dice_organ", "val/dice_lesion", "train/patches_per_s"} <= set(rows[0])
+    assert 0 <= float(rows[0]["train/data_wait_share"]) <= 1
+    best = max(rows, key=lambda r: float(r["val/dice"]))
+    assert result.best_dice == pytest.approx(float(best["val/dice"]), rel=1e-4)
+    assert read_checkpoint(result.best)["epoch"] == result.best_epoch == int(best["epoch"])
+    assert set(result.case_dice) == set(spec.data.val_ids)
+    mean = np.nanmean([list(d.values()) for d in result.case_dice.values()], axis=0)
+    assert result.metrics["val/dice_organ"] == pytest.approx(mean[0], abs=1e-6)
+    assert recorder.outputs[0]["prediction"].shape == recorder.outputs[0]["lm"].shape[2:]
+
+
+def test_checkpoint_describes_the_model_as_plain_data(make_spec):
+    import json
+
+    spec = make_spec(TINY, max_epochs=1, steps_per_epoch=1)
+    result = fit(spec)
+    model = read_model(result.last)
+    assert json.loads(json.dumps(model.meta)) == model.meta
+    assert model.meta["network"]["out_channels"] == 3
+    assert model.meta["labels"] == {"values": [3, 7], "names": {"3": "organ", "7": "lesion"}}
+    assert model.meta["datasets"]["train"] == list(spec.data.train_ids)
+    assert model.meta["patch_size"] == [24, 16, 16]
+    build_network(model.meta["network"]).load_state_dict(model.state_dict)
+
+
+def test_time_budget_ends_training_and_schedule(make_spec):
+    recorder = Recorder()
+    spec = make_spec(max_epochs=10_000, steps_per_epoch=100, max_time="1.5", val_every_n_epochs=50)
+    result = fit(spec, callbacks=[recorder])
+    assert result.stopped_by == "max_time"
+    assert 1.5 <= result.elapsed_s < 15
+    assert recorder.rates[-1] < 0.05 * max(recorder.rates)
+    assert recorder.epochs_validated[-1] == result.epochs - 1
+    assert result.last.exists()
+
+
+def test_early_stopping(make_spec):
+    spec = make_spec(max_epochs=40, early_stopping_epochs=2, lr=1e-12, steps_per_epoch=1)
+    result = fit(spec)
+    assert result.stopped_by == "early_stopping"
+    assert result.epochs < 10
+
+
+def test_no_validation(make_spec):
+    result = fit(make_spec(max_epochs=1, val_every_n_epochs=0))
+    assert result.best is None
+    assert math.isnan(result.best_dice)
+    assert result.last.exists()
+
+
+class Explodes(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv3d(1, 3, 1)
+        self.calls = 0
+
+    def forward(self, image):
+        self.calls += 1
+        return self.conv(image) * (float("nan") if self.calls > 4 else 1.0)
+
+
+def test_nan_loss_stops_with_cases_and_causes(make_spec):
+    spec = make_spec(max_epochs=3, val_every_n_epochs=0)
+    with pytest.raises(FranError, match=r"nan at step 4, batch of cases case\d, case\d.*learning rate is too high"):
+        fit(spec, Explodes())
+    kept = read_checkpoint(spec.run_folder / "last.ckpt")
+    assert kept["global_step"] == 3
+    assert all(torch.isfinite(w).all() for w in kept["state_dict"].values())
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_precisions_and_optimisers_lower_the_loss(make_spec, precision, name):
+    spec = make_spec(max_epochs=2, steps_per_epoch=10, precision=precision, channels_last=True, val_every_n_epochs=0)
+    spec.trainer.optimiser.name = name
+    spec.trainer.optimiser.momentum = 0.9
+    fit(spec)
+    with (spec.run_folder / "metrics.csv").open() as stream:
+        losses = [float(r["train/loss"]) for r in csv.DictReader(stream)]
+    assert losses[1] < losses[0]
+
+
+def test_bad_patch_fails_before_any_work(make_spec):
+    import dataclasses
+
+    spec = dataclasses.replace(make_spec(TINY), patch_size=(30, 16, 16))
+    with pytest.raises(ConfigError, match="nearest valid sizes"):
+        fit(spec)
+    assert not list(spec.run_folder.iterdir())
+
+
+def test_wrong_settings_are_all_named():
+    settings = TrainerSettings(max_epochs=0, precision="bf16", max_time="soon")
+    with pytest.raises(ConfigError, match=r"max_time: expected seconds or HH:MM:SS, found 'soon'"):
+        settings.check()
+    settings.max_time = None
+    settings.optimiser.name = "adam"
+    with pytest.raises(ConfigError, match=r"max_epochs: .*trainer.precision: 'bf16'.*did you mean 'adamw'"):
+        settings.check()
