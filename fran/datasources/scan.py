@@ -123,10 +123,11 @@ def _read(
 ) -> None:
     """Measure `tasks`, add their facts, and write the file anew. An interruption keeps what was measured until then."""
     interruption: BaseException | None = None
+    problems: list[CaseProblem] = []
     with store.writing(report.store, dict(facts)) as writer:
         try:
             for result in _shown(_results(tasks, num_workers), len(tasks), report.datasource, progress):
-                report.problems += result.problems
+                problems += result.problems
                 if result.facts is None:
                     report.n_read += 1
                 elif result.arrays is None:
@@ -139,6 +140,7 @@ def _read(
                     facts[result.case_id] = result.facts
         except KeyboardInterrupt as error:
             interruption = error
+    report.problems += sorted(problems, key=lambda p: p.case_id)  # processes finish in any order
     if interruption is not None:
         raise interruption
 
