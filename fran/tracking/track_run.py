@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import MLFlowLogger
 
+from fran import keys
 from fran.errors import FranError
 from fran.io.checkpoint import BEST, LAST
 from fran.tracking.mlflow_logger import remember_run
@@ -19,6 +21,7 @@ from fran.tracking.params import BATCH, flatten
 
 log = logging.getLogger(__name__)
 
+PREDICTION = "prediction"
 MAX_TAG = 5000  # MLflow's limit on the value of a tag was 5000 before 3.x
 Draw = Callable[..., object]
 
@@ -36,6 +39,7 @@ class RunFacts:
         dataset_digest: digest of the manifest, at most 36 characters.
         dataset_source: folder or manifest the data come from.
         label_names: channel index to label name, for the pictures.
+        spacing_mm: (x, y, z) of the validation cases, for the pictures; by default the configuration's ``spacing``.
     """
 
     config: Mapping[str, Any]
@@ -46,13 +50,14 @@ class RunFacts:
     dataset_digest: str | None = None
     dataset_source: str = ""
     label_names: Mapping[int, str] = field(default_factory=dict)
+    spacing_mm: Sequence[float] | None = None
 
 
 class TrackRun(pl.Callback):
     """Log a training run to the trainer's MLFlowLogger; without one, only pictures are written to the run folder.
 
-    The module may expose ``last_validation_example``: a mapping with image, pred and ref (x, y, z; the latter two
-    channel indices), case_id and spacing_mm, or None. It is drawn and stored as an artefact.
+    Where the module's ``validation_step`` returns a mapping with the keys case_id, image (1, 1, x, y, z), lm (the same
+    shape, channel indices) and prediction (x, y, z), the first case of a validation is drawn and stored as an artefact.
 
     Trouble with pictures and with artefacts at the end is a warning: hours of training must not fail for them.
 
@@ -82,6 +87,7 @@ class TrackRun(pl.Callback):
         self.log_checkpoint = log_checkpoint
         self._validations = 0
         self._epoch = 0
+        self._example: dict[str, Any] | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log parameters, configuration, versions and data, and remember the run for a resume."""
@@ -95,6 +101,19 @@ class TrackRun(pl.Callback):
         if self.facts.dataset is not None:
             _log_dataset(logger, run_id, self.facts)
 
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the first case, the same at each validation, so that pictures can be compared."""
+        if batch_idx == 0 and dataloader_idx == 0 and self.draw is not None and trainer.is_global_zero:
+            self._example = _example(outputs)
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw the example at every `overlay_every`-th validation."""
         if trainer.sanity_checking:
@@ -102,11 +121,11 @@ class TrackRun(pl.Callback):
         self._validations += 1
         self._epoch = trainer.current_epoch  # at the end of fit it is one further
         if self.overlay_every and self._validations % self.overlay_every == 0:
-            self._overlay(trainer, pl_module)
+            self._overlay(trainer)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw the last example and store the best checkpoint."""
-        self._overlay(trainer, pl_module)
+        self._overlay(trainer)
         logger = _mlflow(trainer)
         if logger is None or not self.log_checkpoint or not trainer.is_global_zero:
             return
@@ -165,21 +184,33 @@ class TrackRun(pl.Callback):
             if value:
                 logger.experiment.set_tag(run_id, key, value)
 
-    def _overlay(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        example = getattr(pl_module, "last_validation_example", None)
+    def _overlay(self, trainer: pl.Trainer) -> None:
+        example = self._example
         if self.draw is None or example is None or not trainer.is_global_zero:
             return
-        path = self.run_folder / "overlays" / f"epoch_{self._epoch:04d}_{example['case_id']}.png"
+        path = self.run_folder / "overlays" / f"epoch_{self._epoch:04d}_{example[keys.CASE_ID]}.png"
         if path.exists():
             return
-        names = example.get("names") or self.facts.label_names
+        spacing_mm = self.facts.spacing_mm or self.facts.config.get("spacing") or (1.0, 1.0, 1.0)
         with _warn_only(f"the picture {path} was not made"):
-            arrays = (example["image"], example["pred"], example["ref"])
-            self.draw(*arrays, names, example["spacing_mm"], path, case_id=example["case_id"])
+            arrays = (example[keys.IMAGE], example[PREDICTION], example[keys.LM])
+            self.draw(*arrays, self.facts.label_names, spacing_mm, path, case_id=example[keys.CASE_ID])
         logger = _mlflow(trainer)
         if logger is not None and path.is_file():
             with _warn_only_mlflow(f"the picture {path} was not stored in MLflow"):
                 logger.experiment.log_artifact(str(logger.run_id), str(path), "overlays")
+
+
+def _example(outputs: Any) -> dict[str, Any] | None:
+    """Case id and (x, y, z) arrays of a validation step's outputs, or None where they are of another kind."""
+    if not isinstance(outputs, Mapping) or not {keys.CASE_ID, keys.IMAGE, keys.LM, PREDICTION} <= set(outputs):
+        return None
+    arrays = {
+        name: outputs[name].detach().float().cpu().numpy().reshape(outputs[name].shape[-3:])
+        for name in (keys.IMAGE, keys.LM, PREDICTION)
+    }
+    channels = {name: arrays[name].astype(np.uint16) for name in (keys.LM, PREDICTION)}
+    return {keys.CASE_ID: outputs[keys.CASE_ID], keys.IMAGE: arrays[keys.IMAGE], **channels}
 
 
 def _mlflow(trainer: pl.Trainer) -> MLFlowLogger | None:

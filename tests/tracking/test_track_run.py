@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -19,7 +18,7 @@ from fran.tracking.mlflow_logger import client_of, make_logger, tracking_uri
 from fran.tracking.settings import TrackingSettings
 from fran.tracking.track_run import RunFacts, TrackRun
 
-CONFIG = {"plan": {"spacing": [0.8, 0.8, 1.5]}, "long": "x" * 400, **{f"many{i}": i for i in range(120)}}
+CONFIG = {"spacing": [0.8, 0.8, 1.5], "trainer": {"lr": 0.1}, "long": "x" * 400, **{f"many{i}": i for i in range(120)}}
 
 
 class Tiny(pl.LightningModule):
@@ -29,7 +28,6 @@ class Tiny(pl.LightningModule):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.ones(1))
         self.fail_at = fail_at
-        self.last_validation_example: dict[str, Any] | None = None
 
     def training_step(self, batch: Any) -> torch.Tensor:
         if self.current_epoch == self.fail_at:
@@ -38,14 +36,12 @@ class Tiny(pl.LightningModule):
         self.log("train_loss", loss, on_epoch=True, on_step=False)
         return loss
 
-    def validation_step(self, batch: Any) -> None:
+    def validation_step(self, batch: Any) -> dict[str, Any]:
         self.log("val_dice", self.weight.mean())
-        lm = np.zeros((6, 5, 4), np.uint8)
-        lm[1:3, 2:4, 1:3] = 1
-        image = np.arange(120, dtype=np.float32).reshape(6, 5, 4)
-        self.last_validation_example = {
-            "image": image, "pred": lm, "ref": lm, "case_id": "kits_4", "spacing_mm": (0.8, 0.8, 1.5),
-        }  # fmt: skip
+        lm = torch.zeros((1, 1, 6, 5, 4), dtype=torch.uint8)
+        lm[..., 1:3, 2:4, 1:3] = 1
+        image = torch.arange(120, dtype=torch.float32).reshape(1, 1, 6, 5, 4)
+        return {"case_id": "kits_4", "image": image, "lm": lm, "prediction": lm[0, 0].long()}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)
@@ -85,6 +81,11 @@ def _artifacts(client: Any, run_id: str, folder: str | None = None) -> set[str]:
 
 def _draw(image: Any, pred: Any, ref: Any, names: Any, spacing_mm: Any, path: Path, *, case_id: str) -> None:
     assert names == {1: "kidney"}
+    assert spacing_mm == [0.8, 0.8, 1.5]
+    assert image[1, 2, 3] == 1 * 20 + 2 * 4 + 3
+    assert pred.shape == ref.shape == (6, 5, 4)
+    assert (pred == ref).all()
+    assert ref[1, 2, 1] == 1
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"picture of " + case_id.encode())
 
@@ -101,8 +102,8 @@ def test_a_run_fails_is_resumed_and_ends_well_as_one_mlflow_run(
     failed = client.get_run(run_id)
     assert failed.info.status == "FAILED"
     assert failed.data.tags["fran.error"] == "RuntimeError: out of luck"
-    assert len(failed.data.params) == 121
-    assert failed.data.params["plan.spacing"] == "[0.8, 0.8, 1.5]"
+    assert len(failed.data.params) == 122
+    assert failed.data.params["trainer.lr"] == "0.1"
     assert failed.data.tags["fran.params_in_yaml_only"] == "long"
     assert failed.data.tags["mlflow.source.git.commit"] == "a" * 40
     assert failed.data.tags["fran.manifest_digest"] == "d" * 32
