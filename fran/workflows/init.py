@@ -16,7 +16,7 @@ from fran.errors import ConfigError, FranError, problems_table
 from fran.io.files import atomic_path
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.locations import conf_dir, home, user_conf_dirs
-from fran.workflows.schema import DatasourceConfig, InitConfig, ProjectConfig
+from fran.workflows.schema import DatasourceConfig, InitConfig, ProjectConfig, label_names
 
 if TYPE_CHECKING:
     from fran.projects.project import Project
@@ -63,7 +63,11 @@ def _entries(config: InitConfig) -> dict[str, DatasourceConfig]:
                 "rename one folder, or give it a name of its own in conf/datasource"
             )
         entries[folder.name] = DatasourceConfig(
-            str(folder), modality=config.modality, test=config.test, patient_pattern=config.patient_pattern
+            str(folder),
+            labels=label_names(config.labels),
+            modality=config.modality,
+            test=config.test,
+            patient_pattern=config.patient_pattern,
         )
     return entries
 

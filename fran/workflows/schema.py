@@ -12,6 +12,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from fran.augmentation.settings import AugmentationSettings
+from fran.errors import ConfigError
 from fran.plans.schema import Plan
 from fran.tracking.settings import TrackingSettings
 from fran.training.settings import TrainerSettings
@@ -63,6 +64,7 @@ class InitConfig:
     project: ProjectConfig = field(default_factory=ProjectConfig)
     datasource: dict[str, DatasourceConfig] = field(default_factory=dict)
     folders: list[str] = field(default_factory=list)
+    labels: Any = None  # a command line cannot put whole-number keys into a typed dict; see label_names
     modality: str | None = None
     test: bool = False
     patient_pattern: str | None = None
@@ -118,7 +120,7 @@ class ScoreConfig:
     pred: str = MISSING
     gt: str = MISSING
     output: str | None = None
-    labels: dict[int, str] | None = None
+    labels: Any = None  # a command line cannot put whole-number keys into a typed dict; see label_names
 
 
 @dataclass
@@ -140,6 +142,20 @@ class DemoConfig:
     cases: int = 10
     new_cases: int = 2
     seed: int = 0
+
+
+def label_names(labels: Any) -> dict[int, str] | None:
+    """Label names as given by ``labels={1: kidney, 2: tumour}``; None where there are none.
+
+    Raises:
+        ConfigError: something else than a mapping from whole numbers to names.
+    """
+    if labels is None:
+        return None
+    try:
+        return {int(value): str(name) for value, name in labels.items()}
+    except (AttributeError, ValueError) as error:
+        raise ConfigError(f"labels: expected names by value such as {{1: kidney}}, found {labels}") from error
 
 
 def register() -> None:

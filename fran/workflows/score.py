@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from fran.workflows.entry import Job, run_verb
-from fran.workflows.schema import ScoreConfig
+from fran.workflows.schema import ScoreConfig, label_names
 
 log = logging.getLogger("fran.score")
 
@@ -20,7 +20,7 @@ def score(job: Job[ScoreConfig]) -> None:
 
     config = job.config
     with counting("score") as on_case:
-        table = score_folder(Path(config.pred), Path(config.gt), config.labels, on_case)
+        table = score_folder(Path(config.pred), Path(config.gt), label_names(config.labels), on_case)
     show_scores(table)
     csv_path, json_path = write_scores(table, Path(config.output or config.pred))
     log.info("written: %s and %s", csv_path, json_path.name)
