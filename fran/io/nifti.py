@@ -88,10 +88,8 @@ def _shape_3d(path: Path, header: Any) -> tuple[int, int, int]:
     while len(core) > 3 and core[-1] == 1:
         core.pop()
     if len(core) != 3 or min(core) < 1:
-        raise DataError(
-            f"{path}: expected one 3-D volume, found {len(core)}-D of shape {shape}; "
-            "split several channels or time points into files of their own"
-        )
+        hint = "; split several channels or time points into files of their own" if len(core) > 3 else ""
+        raise DataError(f"{path}: expected one 3-D volume, found {len(core)}-D of shape {shape}{hint}")
     return core[0], core[1], core[2]
 
 

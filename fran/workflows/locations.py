@@ -38,16 +38,16 @@ def user_conf_dirs() -> list[Path]:
     return [folder.resolve() for folder in (*named, home() / "conf") if folder.is_dir()]
 
 
-def folder_for(kind: str) -> str:
+def folder_for(kind: str, default: str | None = None) -> str:
     """Root folder of one kind: ``projects``, ``cold``, ``rapid`` or ``checkpoints``.
 
     The yaml file that ``$FRAN_COMMON_PATHS`` names decides where it has the kind's old key
     (``projects_folder``, ``cold_storage_folder``, ``rapid_access_folder``, ``checkpoints_parent_folder``); else it
-    is a folder of that name in `home`.
+    is `default`, or a folder of that name in `home`.
     """
     common = os.environ.get("FRAN_COMMON_PATHS")
     stated = _common_paths(Path(common).expanduser()).get(_OLD_KEYS[kind]) if common else None
-    return str(Path(stated).expanduser()) if stated else str(home() / kind)
+    return str(Path(stated).expanduser()) if stated else default or str(home() / kind)
 
 
 def _common_paths(path: Path) -> dict[str, Any]:

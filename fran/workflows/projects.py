@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from fran.errors import StoreError
 from fran.projects.folders import ProjectFolders
 from fran.projects.project import Project
@@ -10,7 +12,8 @@ from fran.workflows.schema import PathsConfig, ProjectConfig
 
 def folders_of(paths: PathsConfig, project: ProjectConfig) -> ProjectFolders:
     """Folders of the configured project below the configured roots."""
-    return ProjectFolders(project.title, paths.projects, paths.cold, paths.rapid)  # type: ignore[arg-type]
+    roots = (Path(root) for root in (paths.projects, paths.cold, paths.rapid, paths.checkpoints))
+    return ProjectFolders(project.title, *roots)
 
 
 def existing_project(paths: PathsConfig, project: ProjectConfig) -> Project:
