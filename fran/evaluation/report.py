@@ -39,8 +39,9 @@ def as_dict(table: ScoreTable) -> dict[str, Any]:
         "pred": str(table.pred),
         "gt": str(table.gt),
         "references": table.n_references,
-        "missing_predictions": table.n_missing,
-        "errors": len(table.errors),
+        "scored": table.n_scored,
+        "unscored": table.n_unscored,
+        "missing_predictions": list(table.missing),
         "summary": [_plain(line) for line in table.summary()],
         "scores": [_plain(score) for score in table.scores],
         "problems": [asdict(problem) for problem in table.problems],
@@ -49,7 +50,7 @@ def as_dict(table: ScoreTable) -> dict[str, Any]:
 
 def show_scores(table: ScoreTable, console: Console | None = None, n_worst: int = 5) -> None:
     """Show mean and standard deviation per label, the worst cases and the problems in the terminal."""
-    (console or Console()).print(Group(_summary_table(table), _worst_table(table, n_worst), _problems(table)))
+    (console or Console()).print(Group(_problems(table), _worst_table(table, n_worst), _summary_table(table)))
 
 
 def _plain(row: Score | LabelSummary) -> dict[str, Any]:
@@ -57,8 +58,7 @@ def _plain(row: Score | LabelSummary) -> dict[str, Any]:
 
 
 def _summary_table(table: ScoreTable) -> Table:
-    scored = table.n_references - len(table.errors)
-    shown = Table(title=f"Dice of {scored} of {table.n_references} references", title_justify="left")
+    shown = Table(title=f"Dice of {table.n_scored} of {table.n_references} references", title_justify="left")
     for name in ("label", "name", "cases", "mean ± sd", "both empty", "prediction only", "reference only"):
         shown.add_column(name, justify="left" if name == "name" else "right")
     for line in table.summary():
@@ -81,5 +81,5 @@ def _worst_table(table: ScoreTable, n: int) -> Table:
 def _problems(table: ScoreTable) -> Text:
     if not table.problems:
         return Text("Every reference was scored.")
-    title = f"{len(table.errors)} references not scored ({table.n_missing} without a prediction)"
+    title = f"{table.n_unscored} references not scored ({len(table.missing)} of them without a prediction)"
     return Text(f"{title}\n{problems_table(table.problems)}", style="red" if table.errors else "")

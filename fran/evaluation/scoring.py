@@ -58,11 +58,17 @@ class ScoreTable:
     scores: tuple[Score, ...]
     problems: tuple[CaseProblem, ...]
     n_references: int
-    n_missing: int
+    n_scored: int
+    missing: tuple[str, ...]
+
+    @property
+    def n_unscored(self) -> int:
+        """References without a score: without a prediction, unreadable, or on another grid."""
+        return self.n_references - self.n_scored
 
     @property
     def errors(self) -> tuple[CaseProblem, ...]:
-        """Problems that kept a reference from being scored."""
+        """Problems that kept references from being scored; all missing predictions are one of them."""
         return tuple(p for p in self.problems if p.severity == "error")
 
     def summary(self) -> list[LabelSummary]:
@@ -100,7 +106,8 @@ def score_folder(
         DataError: one of the folders is missing or there is nothing to score.
     """
     pred, gt = Path(pred), _label_folder(Path(gt))
-    pairs, problems, n_missing = _pair(_label_maps(pred), _label_maps(gt))
+    pairs, missing, extra = _pair(_label_maps(pred), _label_maps(gt))
+    problems = _unpaired(pred, gt, missing, extra)
     spaces: dict[str, tuple[dict[int, Overlap], float]] = {}
     labels: set[int] = set(names or ())
     for done, (case_id, pred_file, gt_file) in enumerate(pairs, start=1):
@@ -122,7 +129,8 @@ def score_folder(
         for case_id, (found, voxel_mm3) in spaces.items()
         for label in sorted(labels)
     ]
-    return ScoreTable(pred, gt, tuple(rows), tuple(problems), n_missing + len(pairs), n_missing)
+    n_references = len(pairs) + len(missing)
+    return ScoreTable(pred, gt, tuple(rows), tuple(problems), n_references, len(spaces), tuple(missing))
 
 
 def case_id_of(file_stem: str) -> str:
@@ -209,24 +217,37 @@ def _label_maps(folder: Path) -> dict[str, Path]:
 
 def _pair(
     preds: Mapping[str, Path], refs: Mapping[str, Path]
-) -> tuple[list[tuple[str, Path, Path]], list[CaseProblem], int]:
-    """Pair by equal name first, then by case id where that is unique on both sides."""
+) -> tuple[list[tuple[str, Path, Path]], list[str], list[str]]:
+    """Pairs by equal name first, then by case id where that is unique on both sides; names left on either side."""
     by_id = _unique_ids(s for s in preds if s not in refs)
     ref_ids = _unique_ids(s for s in refs if s not in preds)
-    pairs, problems, used, n_missing = [], [], set(), 0
+    pairs, missing, used = [], [], set()
     for name, ref in refs.items():
         partner = name if name in preds else by_id.get(case_id_of(name)) if name in ref_ids.values() else None
         if partner is None:
-            n_missing += 1
-            expected = f"a prediction named {name}, or one with the case id {case_id_of(name)}"
-            problems.append(_unscored(name, ref, expected, "none", "predict this case, or remove its reference"))
+            missing.append(name)
         else:
             used.add(partner)
             pairs.append((name, preds[partner], ref))
-    for name in sorted(set(preds) - used):
-        step = "nothing, unless the case should be scored"
-        problems.append(_unscored(name, preds[name], "a reference of the same name or case id", "none", step, "note"))
-    return pairs, problems, n_missing
+    return pairs, missing, sorted(set(preds) - used)
+
+
+def _unpaired(pred: Path, gt: Path, missing: Sequence[str], extra: Sequence[str]) -> list[CaseProblem]:
+    """One problem for all references without a prediction, and one note for all predictions without a reference."""
+    problems = []
+    if missing:
+        expected = f"a prediction of the same name or case id in {pred}"
+        step = "predict these cases, or remove their references"
+        problems.append(_unscored(_count(missing), gt, expected, f"none for {', '.join(missing)}", step))
+    if extra:
+        expected = f"a reference of the same name or case id in {gt}"
+        step = "nothing, unless they should be scored"
+        problems.append(_unscored(_count(extra), pred, expected, f"none for {', '.join(extra)}", step, "note"))
+    return problems
+
+
+def _count(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} cases"
 
 
 def _unique_ids(stems: Iterable[str]) -> dict[str, str]:

@@ -25,7 +25,7 @@ def score(job: Job[ScoreConfig]) -> None:
     csv_path, json_path = write_scores(table, Path(config.output or config.pred))
     log.info("written: %s and %s", csv_path, json_path.name)
     if table.errors:
-        raise CasesFailed(f"{len(table.errors)} of {table.n_references} references could not be scored", table.errors)
+        raise CasesFailed(f"{table.n_unscored} of {table.n_references} references could not be scored", table.errors)
 
 
 def main() -> None:

@@ -67,7 +67,7 @@ def test_rows_and_summary(folders: tuple[Path, Path]) -> None:
 def test_a_missing_prediction_is_an_error_and_an_extra_one_a_note(folders: tuple[Path, Path]) -> None:
     write_label_map(folders[0] / "kits_9.nii", _lm((1, slice(0, 2))), _grid())
     table = score_folder(*folders)
-    assert (table.n_references, table.n_missing) == (3, 1)
+    assert (table.n_references, table.n_scored, table.n_unscored, table.missing) == (3, 2, 1, ("kits_3",))
     assert [(p.case_id, p.severity) for p in table.problems] == [("kits_3", "error"), ("kits_9", "note")]
 
 
@@ -100,7 +100,7 @@ def test_an_unreadable_prediction_does_not_stop_the_others(folders: tuple[Path, 
     assert {s.case_id for s in table.scores} == {"kits_1", "kits_2"}
     (problem,) = table.errors
     assert "empty file" in problem.found
-    assert table.n_missing == 0
+    assert (table.missing, table.n_unscored) == ((), 1)
 
 
 def test_names_come_from_the_provenance_beside_the_predictions(folders: tuple[Path, Path]) -> None:
@@ -129,7 +129,7 @@ def test_reports(folders: tuple[Path, Path], tmp_path: Path) -> None:
     rows = list(csv.DictReader(csv_path.open()))
     assert [r["dice"] for r in rows] == ["0.5", "0.0", "1.0", ""]
     stored = json.loads(json_path.read_text())
-    assert (stored["references"], stored["missing_predictions"], stored["errors"]) == (3, 1, 1)
+    assert (stored["references"], stored["missing_predictions"], stored["unscored"]) == (3, ["kits_3"], 1)
     assert stored["scores"][3]["dice"] is None
     console = Console(record=True, width=100, file=(tmp_path / "log").open("w"))
     show_scores(table, console)
@@ -137,3 +137,13 @@ def test_reports(folders: tuple[Path, Path], tmp_path: Path) -> None:
     assert "0.750 ± 0.354" in shown
     assert "kits_3" in shown
     assert "2 of 3 references" in shown
+
+
+def test_many_missing_predictions_are_one_problem_that_names_them(folders: tuple[Path, Path]) -> None:
+    for number in (4, 5, 6):
+        write_label_map(folders[1] / "lms" / f"kits_{number}.nii.gz", _lm((1, slice(0, 2))), _grid())
+    table = score_folder(*folders)
+    (problem,) = table.errors
+    assert problem.case_id == "4 cases"
+    assert problem.found == "none for kits_3, kits_4, kits_5, kits_6"
+    assert table.n_unscored == 4
