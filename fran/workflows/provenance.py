@@ -33,8 +33,8 @@ def _files(hydra: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     """Configuration files of a job, the strongest first, with the package their keys land in."""
     folders = [Path(source["path"]) for source in hydra["runtime"]["config_sources"] if source["schema"] == "file"]
     choices = {name: option for name, option in hydra["runtime"]["choices"].items() if isinstance(option, str)}
-    # what a group's own folder overlays comes after the group itself in every defaults list, so it is stronger
-    for name in sorted(choices, key=lambda n: -n.count("/")):
+    strongest = {"project/train": 0, "preset": 1}  # conf/train.yaml lists them after the groups they change
+    for name in sorted(choices, key=lambda n: strongest.get(n, 2)):
         group, _, package = name.partition("@")
         if not group.startswith("hydra"):
             yield from _chain(folders, group, choices[name], package or group.replace("/", "."))
