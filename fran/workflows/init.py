@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from fran.projects.project import Project
 
 log = logging.getLogger("fran.init")
+
+_OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w.@/]*=")
 
 
 def init(job: Job[InitConfig]) -> None:
@@ -116,7 +119,7 @@ def translate(arguments: Sequence[str]) -> list[str]:
     parser.add_argument("-m", "--mnemonic")
     parser.add_argument("-n", "--num-processes", type=int)
     known, rest = parser.parse_known_args(list(arguments))
-    folders = [item for item in known.input if "=" not in item or Path(item).is_dir()]
+    folders = [item for item in known.input if not _OVERRIDE.match(item)]
     rest = [item for item in known.input if item not in folders] + rest
     overrides: list[str] = []
     for item in rest:
