@@ -7,76 +7,106 @@ and in MONAI's DiceCELoss. Everything is computed in float32 whatever the precis
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 
-def soft_dice_loss(
-    probabilities: Tensor,
-    target: Tensor,
-    *,
-    batch: bool = True,
-    include_background: bool = False,
-    smooth: float = 1e-5,
-) -> Tensor:
-    """1 - mean Dice; 0 is perfect.
+@dataclass(frozen=True)
+class Terms:
+    """Settings of `dice_ce_loss`."""
 
-    The reference is never expanded to one channel a class: the probability of the true class is gathered once and
-    summed over the voxels of each class.
+    dice_weight: float = 1.0
+    ce_weight: float = 1.0
+    batch: bool = True
+    include_background: bool = False
+    smooth: float = 1e-5
+    class_weights: Tensor | None = None
 
-    Args:
-        probabilities: (B, C, x, y, z) float32.
-        target: (B, 1, x, y, z) int64 channel indices.
-        batch: sums run over the batch too, so that a class absent from one crop does not swing the loss.
-        include_background: count class 0.
-        smooth: added to numerator and denominator.
+
+class _DiceCE(torch.autograd.Function):
+    """Value and gradient of both terms in a few passes over the probabilities, without a one-hot reference.
+
+    With P and R the sums of probability and reference of class c, and I that of their product, the derivative of the
+    Dice term by the probability of class c is b_c, plus a_c where c is the true class:
+
+        a_c = -2 s / (P + R + smooth),  b_c = s (2 I + smooth) / (P + R + smooth)^2,  s = 1 / number of quotients
+
+    and the softmax turns a derivative g by probabilities p into p (g - sum(p g)) by logits.
     """
-    n_classes = probabilities.shape[1]
-    flat = target.flatten(1)
-    true_probability = probabilities.gather(1, target).flatten(1)
-    first = 0 if include_background or n_classes == 1 else 1
-    masks = [flat == channel for channel in range(first, n_classes)]
-    overlap = torch.stack([(true_probability * mask).sum(1) for mask in masks], 1)
-    reference = torch.stack([mask.sum(1) for mask in masks], 1).to(overlap)
-    predicted = probabilities.flatten(2).sum(2)[:, first:]
-    if batch:
-        overlap, reference, predicted = overlap.sum(0), reference.sum(0), predicted.sum(0)
-    dice = (2 * overlap + smooth) / (reference + predicted + smooth)
-    return 1 - dice.mean()
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, target: Tensor, terms: Terms) -> Tensor:
+        """Logits (B, C, V) float32, target (B, V) int64."""
+        log_p = functional.log_softmax(logits, dim=1)
+        log_true = log_p.gather(1, target[:, None])[:, 0]
+        weight = _voxel_weights(target, terms.class_weights)
+        ce = -(log_true * weight).sum()
+        p, true = log_p.exp_(), log_true.exp_()
+        overlap, reference, predicted = _sums(p, true, target, batch=terms.batch)
+        counted = slice(0 if terms.include_background or logits.shape[1] == 1 else 1, None)
+        total = reference + predicted + terms.smooth
+        quotient = (2 * overlap + terms.smooth) / total
+        share = torch.zeros_like(total)
+        share[:, counted] = terms.dice_weight / quotient[:, counted].numel()
+        ctx.save_for_backward(p, true, target, weight, -2 * share / total, share * quotient / total)
+        ctx.ce_weight = terms.ce_weight
+        dice_loss = 1 - quotient[:, counted].mean()
+        return terms.dice_weight * dice_loss + terms.ce_weight * ce
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        """Gradient by the logits."""
+        p, true, target, weight, a, b = ctx.saved_tensors
+        rows, classes = p.shape[:2]
+        a, b = a.expand(rows, classes), b.expand(rows, classes)
+        at_true = true * a.gather(1, target)
+        mean = torch.bmm(b[:, None], p)[:, 0] + at_true
+        pull = ctx.ce_weight * weight
+        gradient = (b[:, :, None] - (mean - pull)[:, None]).mul_(p)
+        gradient.scatter_add_(1, target[:, None], (at_true - pull)[:, None])
+        return gradient.mul_(grads[0]), None, None
 
 
-def dice_ce_loss(
-    logits: Tensor,
-    target: Tensor,
-    *,
-    dice_weight: float = 1.0,
-    ce_weight: float = 1.0,
-    batch: bool = True,
-    include_background: bool = False,
-    smooth: float = 1e-5,
-    class_weights: Tensor | None = None,
-) -> Tensor:
-    """Weighted sum of soft Dice loss and cross-entropy.
+def _voxel_weights(target: Tensor, class_weights: Tensor | None) -> Tensor:
+    """(B, V) weights that sum to 1, or one number for all voxels."""
+    if class_weights is None:
+        return torch.tensor(1.0 / target.numel(), device=target.device)
+    weight = class_weights[target]
+    return weight / weight.sum()
+
+
+def _sums(p: Tensor, true: Tensor, target: Tensor, *, batch: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Overlap, reference and prediction per class: (1, C) over the batch, else (B, C)."""
+    rows, classes = p.shape[:2]
+    offsets = torch.arange(rows, device=p.device)[:, None] * classes
+    bins = (target + offsets).flatten()
+    overlap = torch.bincount(bins, true.flatten(), rows * classes).view(rows, classes)
+    reference = torch.bincount(bins, minlength=rows * classes).view(rows, classes)
+    sums = overlap.to(p), reference.to(p), p.sum(2)
+    if not batch:
+        return sums
+    return sums[0].sum(0, keepdim=True), sums[1].sum(0, keepdim=True), sums[2].sum(0, keepdim=True)
+
+
+def dice_ce_loss(logits: Tensor, target: Tensor, terms: Terms | None = None) -> Tensor:
+    """Weighted sum of soft Dice loss and cross-entropy; 0 is perfect.
 
     Args:
         logits: (B, C, x, y, z), any floating type.
         target: (B, 1, x, y, z) channel indices, any integer type.
-        dice_weight: factor of the Dice term.
-        ce_weight: factor of the cross-entropy.
-        batch, include_background, smooth: see `soft_dice_loss`.
-        class_weights: (C,) factors of the cross-entropy; the mean is weighted by them.
+        terms: factors of the terms; `batch` lets Dice's sums run over the batch, so that a class absent from one crop
+            does not swing the loss; `include_background` counts class 0 in Dice; `smooth` is added to numerator and
+            denominator; `class_weights` (C,) weigh the voxels of the cross-entropy.
     """
     # bf16 has 8 bits of mantissa: sums over a million voxels would stand still
     with torch.autocast(logits.device.type, enabled=False):
-        log_probabilities = functional.log_softmax(logits.float(), dim=1)
-        index = target.long()
-        ce = functional.nll_loss(log_probabilities, index[:, 0], class_weights)
-        dice = soft_dice_loss(
-            log_probabilities.exp(), index, batch=batch, include_background=include_background, smooth=smooth
-        )
-        return dice_weight * dice + ce_weight * ce
+        arguments = (logits.float().flatten(2), target.flatten(1).long(), terms or Terms())
+        loss: Tensor = _DiceCE.apply(*arguments)  # type: ignore[no-untyped-call]  # untyped upstream
+        return loss
 
 
 def shrink(target: Tensor, size: Sequence[int]) -> Tensor:
@@ -101,43 +131,20 @@ class DiceCELoss(nn.Module):
     """`dice_ce_loss` averaged over deep-supervision heads with weights 1, 1/2, 1/4, ... that sum to 1.
 
     Args:
-        dice_weight, ce_weight, batch, include_background, smooth: see `dice_ce_loss`.
-        class_weights: one factor per class, background first, for the cross-entropy.
+        terms: see `dice_ce_loss`.
     """
 
     class_weights: Tensor | None
 
-    def __init__(
-        self,
-        dice_weight: float = 1.0,
-        ce_weight: float = 1.0,
-        *,
-        batch: bool = True,
-        include_background: bool = False,
-        smooth: float = 1e-5,
-        class_weights: Sequence[float] | None = None,
-    ) -> None:
+    def __init__(self, terms: Terms | None = None) -> None:
         super().__init__()
-        self.dice_weight, self.ce_weight = dice_weight, ce_weight
-        self.batch, self.include_background, self.smooth = batch, include_background, smooth
-        weights = None if class_weights is None else torch.tensor(list(class_weights), dtype=torch.float32)
-        self.register_buffer("class_weights", weights, persistent=False)
+        self.terms = terms or Terms()
+        self.register_buffer("class_weights", self.terms.class_weights, persistent=False)
 
     def forward(self, output: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
         """Scalar loss of a network's output against (B, 1, x, y, z) channel indices."""
+        terms = replace(self.terms, class_weights=self.class_weights)
         heads = heads_of(output)
         shares = [0.5**level for level in range(len(heads))]
-        losses = [self._single(head, shrink(target, head.shape[2:])) for head in heads]
+        losses = [dice_ce_loss(head, shrink(target, head.shape[2:]), terms) for head in heads]
         return torch.stack([share / sum(shares) * loss for share, loss in zip(shares, losses, strict=True)]).sum()
-
-    def _single(self, logits: Tensor, target: Tensor) -> Tensor:
-        return dice_ce_loss(
-            logits,
-            target,
-            dice_weight=self.dice_weight,
-            ce_weight=self.ce_weight,
-            batch=self.batch,
-            include_background=self.include_background,
-            smooth=self.smooth,
-            class_weights=self.class_weights,
-        )

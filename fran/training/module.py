@@ -18,7 +18,7 @@ from fran.augmentation.batched import BatchAugmentation
 from fran.augmentation.normalise import floor_of, normalise_stored
 from fran.errors import FranError
 from fran.labels import LabelScheme
-from fran.losses.dice_ce import DiceCELoss
+from fran.losses.dice_ce import DiceCELoss, Terms
 from fran.metrics.dice import dice_per_label
 from fran.training.optimisers import make_optimiser
 from fran.training.schedule import Budget, lr_factor
@@ -103,14 +103,7 @@ class SegmentationModule(pl.LightningModule):
         self.network = network
         self.labels, self.patch_size = labels, patch_size
         self.augmentation, self.optimiser, self.budget = augmentation, optimiser, budget
-        self.loss = DiceCELoss(
-            loss.dice_weight,
-            loss.ce_weight,
-            batch=loss.batch_dice,
-            include_background=loss.include_background,
-            smooth=loss.smooth,
-            class_weights=loss.class_weights,
-        )
+        self.loss = DiceCELoss(loss_terms(loss))
         self.validation = validation or ValidationSettings()
         self.layout = torch.channels_last_3d if channels_last else torch.contiguous_format
         self.case_dice: dict[str, NDArray[np.float64]] = {}
@@ -223,6 +216,12 @@ class SegmentationModule(pl.LightningModule):
         parts: list[Any] = [None] * self.trainer.world_size
         torch.distributed.all_gather_object(parts, mine)
         return {case_id: dice for part in parts for case_id, dice in part.items()}
+
+
+def loss_terms(loss: LossSettings) -> Terms:
+    """Terms of the loss from its settings."""
+    weights = None if loss.class_weights is None else torch.tensor(loss.class_weights, dtype=torch.float32)
+    return Terms(loss.dice_weight, loss.ce_weight, loss.batch_dice, loss.include_background, loss.smooth, weights)
 
 
 def mean_dice(cases: Sequence[NDArray[np.float64]], n_labels: int) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fran.losses.dice_ce import DiceCELoss, dice_ce_loss, heads_of, shrink
+from fran.losses.dice_ce import DiceCELoss, Terms, _DiceCE, dice_ce_loss, heads_of, shrink
 
 SHAPE = (12, 10, 6)
 
@@ -25,7 +25,7 @@ def test_equals_monai_with_gradient(pair, batch, include_background):
     logits, target = pair
     options = {"to_onehot_y": True, "softmax": True, "smooth_nr": 1e-5, "smooth_dr": 1e-5}
     reference = Reference(include_background=include_background, batch=batch, **options)
-    mine = DiceCELoss(batch=batch, include_background=include_background)
+    mine = DiceCELoss(Terms(batch=batch, include_background=include_background))
     results = []
     for loss in (mine, reference):
         source = logits.clone().requires_grad_()
@@ -40,11 +40,20 @@ def test_weights_scale_the_terms(pair):
     logits, target = pair
     ce = functional.cross_entropy(logits, target[:, 0].long())
     both = dice_ce_loss(logits, target)
-    torch.testing.assert_close(dice_ce_loss(logits, target, dice_weight=0.0), ce)
-    torch.testing.assert_close(dice_ce_loss(logits, target, dice_weight=2.0, ce_weight=0.5), 2 * (both - ce) + 0.5 * ce)
+    torch.testing.assert_close(dice_ce_loss(logits, target, Terms(dice_weight=0.0)), ce)
+    torch.testing.assert_close(dice_ce_loss(logits, target, Terms(2.0, 0.5)), 2 * (both - ce) + 0.5 * ce)
     weights = torch.tensor([0.2, 1.0, 3.0, 1.0])
     expected = functional.cross_entropy(logits, target[:, 0].long(), weights)
-    torch.testing.assert_close(dice_ce_loss(logits, target, dice_weight=0.0, class_weights=weights), expected)
+    torch.testing.assert_close(dice_ce_loss(logits, target, Terms(dice_weight=0.0, class_weights=weights)), expected)
+
+
+@pytest.mark.parametrize("batch", [True, False])
+def test_gradient_of_all_settings_together_is_the_numerical_one(batch):
+    torch.manual_seed(0)
+    terms = Terms(0.7, 1.3, batch, True, 1e-3, torch.tensor([0.2, 1.0, 3.0], dtype=torch.float64))
+    target = torch.randint(0, 3, (2, 11))
+    logits = torch.randn(2, 3, 11, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: 5 * _DiceCE.apply(x, target, terms), logits)
 
 
 def test_perfect_prediction_is_near_zero(pair):
