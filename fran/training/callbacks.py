@@ -128,6 +128,10 @@ class BudgetEnd(Callback):
         self.budget, self.early_stopping_epochs, self.files = budget, early_stopping_epochs, files
         self.reason = "max_epochs"
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Lightning leaves `on_train_epoch_start` out for the first epoch after a resume."""
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let the last epoch be validated."""
         if trainer.current_epoch + 1 == trainer.max_epochs:

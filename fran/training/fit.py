@@ -17,6 +17,7 @@ from torch import nn
 from fran.augmentation.batched import BatchAugmentation
 from fran.augmentation.settings import AugmentationSettings, safe_flips
 from fran.data.datamodule import CropDataModule, DataSpec
+from fran.errors import FranError
 from fran.io.checkpoint import BEST, FORMAT, LAST
 from fran.networks.build import build_network, check_patch_size, fill_spec
 from fran.training.callbacks import AtomicCheckpointIO, BudgetEnd, RunFiles
@@ -118,7 +119,7 @@ def fit(
     Raises:
         ConfigError: impossible settings, a patch the network cannot take, or a checkpoint of another model.
         CasesFailed, DataError, StoreError: cases missing or damaged, or no checkpoint to resume from.
-        FranError: the loss became infinite or NaN.
+        FranError: the loss became infinite or NaN, or the GPU's memory did not suffice.
     """
     settings = spec.trainer
     settings.check()
@@ -143,8 +144,20 @@ def fit(
         own.append(ProgressLine(budget))
     with quiet_lightning():
         trainer = make_trainer(spec, accelerator, [*own, *callbacks], loggers)
-        trainer.fit(module, datamodule=data, ckpt_path=str(start) if start is not None else None)
+    run(trainer, module, data, start)
     return _result(spec, trainer, module, files, end)
+
+
+def run(trainer: pl.Trainer, module: SegmentationModule, data: CropDataModule, start: Path | None) -> None:
+    """Run the trainer; a lack of GPU memory becomes a `FranError` that says what to lower."""
+    try:
+        with quiet_lightning():
+            trainer.fit(module, datamodule=data, ckpt_path=str(start) if start is not None else None)
+    except torch.OutOfMemoryError as error:
+        raise FranError(
+            f"the device's memory did not suffice for {data.batch_size} patches of {list(module.patch_size)} a step;"
+            f" lower trainer.batch_size, patch_dim0 and patch_dim1, or model.filters ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def complete_network(spec: TrainSpec) -> dict[str, Any]:

@@ -138,6 +138,10 @@ class SegmentationModule(pl.LightningModule):
             image, lm = self.augmentation(image, lm, batch[keys.SEED], floor_of(window))
         return {**batch, keys.IMAGE: image.contiguous(memory_format=self.layout), keys.LM: lm}
 
+    def on_train_start(self) -> None:
+        """Start counting also where Lightning leaves `on_train_epoch_start` out, after a resume."""
+        self.pace = Pace.begin()
+
     def on_train_epoch_start(self) -> None:
         """Start counting the epoch's pace."""
         self.pace = Pace.begin()
@@ -161,7 +165,7 @@ class SegmentationModule(pl.LightningModule):
         self._recent.append((loss.detach(), batch[keys.CASE_ID]))
         if not loss.is_cuda or len(self._recent) >= LOSS_WINDOW:
             self.check_losses()
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[keys.IMAGE]))
+        self.log("train/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch[keys.IMAGE]))
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
@@ -172,7 +176,7 @@ class SegmentationModule(pl.LightningModule):
         """Log the pace and the learning rate."""
         self.check_losses()
         figures = {"train/lr": self.trainer.optimizers[0].param_groups[0]["lr"], **self.pace.figures()}
-        self.log_dict(figures, on_step=False, on_epoch=True)
+        self.log_dict(figures, on_step=False, on_epoch=True, sync_dist=True)
 
     def check_losses(self) -> None:
         """Raise `FranError` when a loss since the last check was not finite.
@@ -208,7 +212,7 @@ class SegmentationModule(pl.LightningModule):
         names = [f"val/dice_{name}" for name in self.labels.channel_names[1:]]
         overall = float(np.nanmean(means)) if np.isfinite(means).any() else float("nan")
         figures = {"val/dice": overall, **dict(zip(names, means.tolist(), strict=True))}
-        self.log_dict({k: torch.tensor(v, device=self.device) for k, v in figures.items()}, sync_dist=False)
+        self.log_dict({k: torch.tensor(v, device=self.device) for k, v in figures.items()}, sync_dist=True)
 
     def _gathered(self, mine: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
         if self.trainer.world_size == 1:

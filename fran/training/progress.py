@@ -36,6 +36,7 @@ class ProgressLine(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the bar."""
+        self._last = time.monotonic()
         if trainer.is_global_zero and self.console.is_terminal:
             self._bar = Progress(TextColumn("{task.description}"), BarColumn(20), console=self.console)
             self._task = self._bar.add_task("training", total=1.0)

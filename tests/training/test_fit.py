@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import nn
 
-from fran.errors import ConfigError, FranError
+from fran.errors import ConfigError, FranError, StoreError
 from fran.io.checkpoint import read_checkpoint, read_model
 from fran.networks.build import build_network
 from fran.training.fit import fit
@@ -155,11 +155,25 @@ def test_bad_patch_fails_before_any_work(make_spec):
     assert not list(spec.run_folder.iterdir())
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_damaged_case_is_named(make_spec, tmp_path, workers):
+    import dataclasses
+    import shutil
+
+    spec = make_spec(num_workers=workers)
+    copied = tmp_path / "damaged"
+    shutil.copytree(spec.data.manifest, copied)
+    victim = copied / "case1.h5"
+    victim.write_bytes(victim.read_bytes()[:2000])
+    broken = dataclasses.replace(spec, data=dataclasses.replace(spec.data, manifest=copied))
+    with pytest.raises(StoreError, match=r"case1.*fran preprocess"):
+        fit(broken)
+
+
 def test_wrong_settings_are_all_named():
     settings = TrainerSettings(max_epochs=0, precision="bf16", max_time="soon")
-    with pytest.raises(ConfigError, match=r"max_time: expected seconds or HH:MM:SS, found 'soon'"):
-        settings.check()
-    settings.max_time = None
     settings.optimiser.name = "adam"
-    with pytest.raises(ConfigError, match=r"max_epochs: .*trainer.precision: 'bf16'.*did you mean 'adamw'"):
+    with pytest.raises(ConfigError, match=r"(?s)max_epochs.*precision.*did you mean|max_time.*HH:MM:SS") as caught:
         settings.check()
+    for name in ("trainer.max_epochs", "trainer.precision", "trainer.max_time", "trainer.optimiser.name"):
+        assert name in str(caught.value)

@@ -79,9 +79,12 @@ def test_finished_training_is_not_trained_further(make_spec):
 
 def test_more_epochs_continue_where_it_ended(make_spec):
     fit(make_spec())
-    spec = make_spec(max_epochs=3)
+    spec = make_spec(max_epochs=3, val_every_n_epochs=2)
     assert fit(spec, resume=spec.run_folder / "last.ckpt").steps == 9
-    assert [r["epoch"] for r in rows(spec.run_folder)] == ["0", "1", "2"]
+    found = rows(spec.run_folder)
+    assert [r["epoch"] for r in found] == ["0", "1", "2"]
+    assert found[2]["val/dice"], "the last epoch is validated whatever the interval"
+    assert float(found[2]["train/patches_per_s"]) > 0
 
 
 def test_used_time_counts_after_a_resume(make_spec):

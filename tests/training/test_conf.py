@@ -1,0 +1,59 @@
+"""The shipped configuration files fill the settings' dataclasses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fran.networks.build import build_network, check_patch_size, fill_spec
+from fran.training.settings import AugmentationSettings, LossSettings, OptimiserSettings, TrainerSettings
+
+CONF = Path(__file__).parents[2] / "conf"
+
+
+def load(group: str, name: str) -> dict:
+    plain = yaml.safe_load((CONF / group / f"{name}.yaml").read_text())
+    merged: dict = {}
+    for parent in plain.pop("defaults", ["_self_"]):
+        merged = merge(merged, plain if parent == "_self_" else load(group, parent))
+    return merged
+
+
+def merge(below: dict, above: dict) -> dict:
+    both = {k: merge(below[k], v) for k, v in above.items() if isinstance(v, dict) and isinstance(below.get(k), dict)}
+    return {**below, **above, **both}
+
+
+def names(group: str) -> list[str]:
+    return sorted(p.stem for p in (CONF / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", names("trainer"))
+def test_trainer(name):
+    plain = load("trainer", name)
+    optimiser, loss = OptimiserSettings(**plain.pop("optimiser")), LossSettings(**plain.pop("loss"))
+    settings = TrainerSettings(**plain, optimiser=optimiser, loss=loss)
+    settings.check()
+    if name == "default":
+        assert settings == TrainerSettings()
+
+
+@pytest.mark.parametrize("name", names("augmentation"))
+def test_augmentation(name):
+    settings = AugmentationSettings(**load("augmentation", name))
+    settings.check()
+    if name == "default":
+        assert settings == AugmentationSettings()
+    if name == "none":
+        assert not any(p for k, p in vars(settings).items() if k.endswith("_p") and k != "flip_p")
+        assert not any(settings.flip_p)
+
+
+@pytest.mark.parametrize("name", names("model"))
+def test_model(name):
+    spec = fill_spec(load("model", name), 1, 3, (64, 64, 48), (1.5, 1.5, 3.0))
+    check_patch_size(spec, (64, 64, 48))
+    parameters = sum(p.numel() for p in build_network(spec).parameters())
+    assert 1e6 < parameters < 1e8
