@@ -80,6 +80,35 @@ def problems_table(problems: Sequence[CaseProblem]) -> str:
     return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class SettingProblem:
+    """A setting that cannot work.
+
+    Attributes:
+        key: dotted key in the configuration.
+        value: what it was set to.
+        expected: what would do, with the nearest valid values where there are some.
+        set_in: file and line, or override, that the value comes from, where that is known.
+    """
+
+    key: str
+    value: object
+    expected: str
+    set_in: str = ""
+
+
+def raise_for_settings(problems: Sequence[SettingProblem]) -> None:
+    """Raise one `ConfigError` that lists every problem; nothing happens without one."""
+    if not problems:
+        return
+    blocks = [
+        f"  {p.key} = {p.value}\n      expected {p.expected}" + (f"\n      set in   {p.set_in}" if p.set_in else "")
+        for p in problems
+    ]
+    count = f"{len(problems)} settings cannot work" if len(problems) > 1 else "1 setting cannot work"
+    raise ConfigError("\n".join([count, *blocks]))
+
+
 def choices(value: object, valid: Sequence[str]) -> str:
     """`valid` as text, with the nearest spelling of `value` first, for the end of an error message."""
     from difflib import get_close_matches

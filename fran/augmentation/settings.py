@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from fran.errors import ConfigError
+from fran.errors import SettingProblem, raise_for_settings
 
 
 @dataclass
@@ -54,28 +55,29 @@ class AugmentationSettings:
     gamma_range: list[float] = field(default_factory=lambda: [0.7, 1.5])
     gamma_invert_p: float = 0.1
 
+    def problems(self) -> list[SettingProblem]:
+        """Every setting that is out of range."""
+        return [
+            SettingProblem(f"augmentation.{name}", value, expected)
+            for name, value in vars(self).items()
+            if (expected := _expected(name, value))
+        ]
+
     def check(self) -> None:
         """Raise `ConfigError` naming every setting that is out of range."""
-        wrong = [self._wrong_probability(name) for name in vars(self) if name.endswith("_p")]
-        wrong += [self._wrong_length(name, 3) for name in ("rotation_deg", "translation_mm", "flip_p")]
-        ranges = [name for name in vars(self) if name.endswith(("_range", "_sigma_vox"))]
-        wrong += [self._wrong_length(name, 2) or self._wrong_range(name) for name in ranges]
-        found = [text for text in wrong if text]
-        if found:
-            raise ConfigError("augmentation: " + "; ".join(found))
+        raise_for_settings(self.problems())
 
-    def _wrong_probability(self, name: str) -> str:
-        value = getattr(self, name)
-        values = value if isinstance(value, list) else [value]
-        return "" if all(0 <= p <= 1 for p in values) else f"{name}: expected 0 to 1, found {value}"
 
-    def _wrong_length(self, name: str, length: int) -> str:
-        value = getattr(self, name)
-        return "" if len(value) == length else f"{name}: expected {length} numbers, found {list(value)}"
-
-    def _wrong_range(self, name: str) -> str:
-        lo, hi = getattr(self, name)
-        return "" if 0 < lo <= hi else f"{name}: expected 0 < lowest <= highest, found {[lo, hi]}"
+def _expected(name: str, value: Any) -> str:
+    """What a setting should be, or nothing where it is that."""
+    values = value if isinstance(value, list) else [value]
+    if name in ("rotation_deg", "translation_mm", "flip_p") and len(values) != 3:
+        return "three numbers, for x, y and z"
+    if name.endswith("_p") and not all(0 <= p <= 1 for p in values):
+        return "probabilities from 0 to 1"
+    if name.endswith(("_range", "_sigma_vox")) and not (len(values) == 2 and 0 < values[0] <= values[1]):
+        return "two numbers, 0 < lowest <= highest"
+    return ""
 
 
 def no_augmentation() -> AugmentationSettings:

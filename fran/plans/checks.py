@@ -3,56 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from fran.errors import choices
+from fran.errors import SettingProblem, choices
 from fran.plans.schema import MODE_ALIASES, MODES, Plan
 
 _SPACING_LIMITS_MM = (0.05, 50.0)
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A setting that cannot work.
-
-    Attributes:
-        key: dotted key in the configuration.
-        value: what it was set to.
-        expected: what would do, with the nearest valid values where there are some.
-    """
-
-    key: str
-    value: object
-    expected: str
-
-
-def check_plan(plan: Plan) -> list[Problem]:
+def check_plan(plan: Plan) -> list[SettingProblem]:
     """Everything that is impossible about `plan`; an empty list when it can be run."""
     return [*_mode(plan), *_spacing(plan), *_patch(plan), *_labels(plan)]
 
 
-def _mode(plan: Plan) -> Iterator[Problem]:
+def _mode(plan: Plan) -> Iterator[SettingProblem]:
     if plan.canonical_mode not in MODES:
-        yield Problem("mode", plan.mode, choices(plan.mode, [*MODES, *MODE_ALIASES]))
+        yield SettingProblem("mode", plan.mode, choices(plan.mode, [*MODES, *MODE_ALIASES]))
 
 
-def _spacing(plan: Plan) -> Iterator[Problem]:
+def _spacing(plan: Plan) -> Iterator[SettingProblem]:
     low, high = _SPACING_LIMITS_MM
     if len(plan.spacing) != 3:
-        yield Problem("spacing", plan.spacing, "three numbers in mm: x, y, z, for instance [0.8,0.8,1.5]")
+        yield SettingProblem("spacing", plan.spacing, "three numbers in mm: x, y, z, for instance [0.8,0.8,1.5]")
     elif not all(low <= s <= high for s in plan.spacing):
-        yield Problem("spacing", plan.spacing, f"three numbers in mm, each from {low} to {high}")
+        yield SettingProblem("spacing", plan.spacing, f"three numbers in mm, each from {low} to {high}")
 
 
-def _patch(plan: Plan) -> Iterator[Problem]:
+def _patch(plan: Plan) -> Iterator[SettingProblem]:
     for key in ("patch_dim0", "patch_dim1"):
         value = getattr(plan, key)
         if not 1 <= value <= 1024:
-            yield Problem(key, value, "a number of voxels from 1 to 1024")
+            yield SettingProblem(key, value, "a number of voxels from 1 to 1024")
 
 
-def _labels(plan: Plan) -> Iterator[Problem]:
+def _labels(plan: Plan) -> Iterator[SettingProblem]:
     if any(v < 1 for v in plan.fg_indices_exclude):
-        yield Problem("fg_indices_exclude", plan.fg_indices_exclude, "label values, each 1 or more")
+        yield SettingProblem("fg_indices_exclude", plan.fg_indices_exclude, "label values, each 1 or more")
     if plan.datasources is not None and not plan.datasources:
-        yield Problem("datasources", plan.datasources, "one name at least, or null for all of the project's")
+        yield SettingProblem("datasources", plan.datasources, "one name at least, or null for all of the project's")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fran.errors import ConfigError, choices
+from fran.errors import SettingProblem, choices, raise_for_settings
 
 BACKENDS = ("mlflow", "none")
 
@@ -34,14 +34,21 @@ class TrackingSettings:
     parent_run_id: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
 
+    def problems(self) -> list[SettingProblem]:
+        """What the types cannot rule out."""
+        found = []
+        if self.backend not in BACKENDS:
+            found.append(SettingProblem("tracking.backend", self.backend, choices(self.backend, BACKENDS)))
+        if self.overlay_every < 0:
+            found.append(SettingProblem("tracking.overlay_every", self.overlay_every, "0 or more"))
+        if self.uri is not None and (self.uri.startswith("file:") or "://" not in self.uri):
+            expected = (
+                "sqlite:///<file>, http(s)://<server> or a database URI, for MLflow has given up its file store; "
+                "null for the project's own SQLite file"
+            )
+            found.append(SettingProblem("tracking.uri", self.uri, expected))
+        return found
+
     def check(self) -> None:
         """Raise `ConfigError` for what the types cannot rule out."""
-        if self.backend not in BACKENDS:
-            raise ConfigError(f"tracking.backend: found '{self.backend}'; {choices(self.backend, BACKENDS)}")
-        if self.overlay_every < 0:
-            raise ConfigError(f"tracking.overlay_every: expected 0 or more, found {self.overlay_every}")
-        if self.uri is not None and (self.uri.startswith("file:") or "://" not in self.uri):
-            raise ConfigError(
-                f"tracking.uri: expected sqlite:///<file>, http(s)://<server> or a database URI, found '{self.uri}'; "
-                "MLflow has given up its file store. Leave it null for the project's own SQLite file"
-            )
+        raise_for_settings(self.problems())

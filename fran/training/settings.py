@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from fran.augmentation.settings import AugmentationSettings, no_augmentation
-from fran.errors import ConfigError, choices
+from fran.errors import ConfigError, SettingProblem, choices, raise_for_settings
 
 __all__ = [
     "AugmentationSettings",
@@ -19,6 +20,7 @@ __all__ = [
 
 OPTIMISERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "poly", "constant")
+CACHES = ("none", "ram")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
@@ -46,18 +48,16 @@ class OptimiserSettings:
     final_lr_share: float = 0.01
     clip_norm: float = 12.0
 
-    def problems(self) -> list[str]:
-        """What is wrong, in words."""
-        found = []
-        if self.name not in OPTIMISERS:
-            found.append(f"optimiser.name: {self.name!r}; {choices(self.name, OPTIMISERS)}")
-        if self.schedule not in SCHEDULES:
-            found.append(f"optimiser.schedule: {self.schedule!r}; {choices(self.schedule, SCHEDULES)}")
-        if not self.lr > 0:
-            found.append(f"optimiser.lr: expected a number above 0, found {self.lr}")
-        shares = {"warmup": self.warmup, "final_lr_share": self.final_lr_share}
-        wrong = {name: share for name, share in shares.items() if not 0 <= share < 1}
-        return found + [f"optimiser.{name}: expected 0 <= share < 1, found {v}" for name, v in wrong.items()]
+    def problems(self) -> list[SettingProblem]:
+        """What the types cannot rule out."""
+        wanted = {
+            "name": self.name in OPTIMISERS or choices(self.name, OPTIMISERS),
+            "schedule": self.schedule in SCHEDULES or choices(self.schedule, SCHEDULES),
+            "lr": self.lr > 0 or "a number above 0",
+            "warmup": 0 <= self.warmup < 1 or "a share, 0 up to but not including 1",
+            "final_lr_share": 0 <= self.final_lr_share < 1 or "a share, 0 up to but not including 1",
+        }
+        return _unmet(self, "trainer.optimiser", wanted)
 
 
 @dataclass
@@ -143,21 +143,39 @@ class TrainerSettings:
         """The time budget in seconds."""
         return None if self.max_time is None else parse_duration(self.max_time)
 
+    def problems(self) -> list[SettingProblem]:
+        """What the types cannot rule out."""
+        wanted: dict[str, bool | str] = {name: getattr(self, name) >= 1 or "1 or more" for name in _AT_LEAST_ONE}
+        wanted |= {
+            "precision": self.precision in PRECISIONS or choices(self.precision, PRECISIONS),
+            "cache": self.cache in CACHES or choices(self.cache, CACHES),
+            "val_overlap": 0 <= self.val_overlap < 1 or "a share, 0 up to but not including 1",
+            "fg_fraction": 0 <= self.fg_fraction <= 1 or "a share from 0 to 1",
+            "max_time": self._has_time() or 'seconds above 0 or "HH:MM:SS", or null for no limit',
+        }
+        return [*_unmet(self, "trainer", wanted), *self.optimiser.problems()]
+
     def check(self) -> None:
         """Raise `ConfigError` naming every impossible setting."""
-        found = [f"{n}: expected at least 1, found {getattr(self, n)}" for n in _AT_LEAST_ONE if getattr(self, n) < 1]
-        if self.precision not in PRECISIONS:
-            found.append(f"precision: {self.precision!r}; {choices(self.precision, PRECISIONS)}")
-        if not 0 <= self.val_overlap < 1:
-            found.append(f"val_overlap: expected 0 <= overlap < 1, found {self.val_overlap}")
-        if self.max_time_s is not None and not self.max_time_s > 0:
-            found.append(f"max_time: expected more than 0 seconds, found {self.max_time}")
-        found += self.optimiser.problems()
-        if found:
-            raise ConfigError("; ".join(f"trainer.{text}" for text in found))
+        raise_for_settings(self.problems())
+
+    def _has_time(self) -> bool:
+        try:
+            return self.max_time_s is None or self.max_time_s > 0
+        except ConfigError:
+            return False
 
 
 _AT_LEAST_ONE = ("max_epochs", "steps_per_epoch", "batch_size", "val_tile_batch")
+
+
+def _unmet(settings: object, group: str, wanted: Mapping[str, bool | str]) -> list[SettingProblem]:
+    """Problems of the settings whose entry is not True but says what was expected."""
+    return [
+        SettingProblem(f"{group}.{name}", getattr(settings, name), expected)
+        for name, expected in wanted.items()
+        if isinstance(expected, str)
+    ]
 
 
 def parse_duration(text: str | float) -> float:

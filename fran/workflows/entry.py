@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import hydra
@@ -20,8 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fran.errors import ConfigError, FranError
-from fran.plans.checks import Problem
+from fran.errors import ConfigError, FranError, SettingProblem, raise_for_settings
 from fran.workflows.explain import explain
 from fran.workflows.locations import conf_dir
 from fran.workflows.provenance import where_set
@@ -30,6 +29,7 @@ from fran.workflows.schema import register
 log = logging.getLogger("fran")
 
 ConfigT = TypeVar("ConfigT")
+Check = Callable[[ConfigT], Sequence[SettingProblem]]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def run_verb(
     name: str,
     schema: type[ConfigT],
     task: Callable[[Job[ConfigT]], None],
-    check: Callable[[ConfigT], Sequence[Problem]] = lambda config: (),
+    check: Check[ConfigT] = lambda config: (),
 ) -> None:
     """Compose the configuration `name` from ``sys.argv``, check it, and run `task` (once a job of a sweep).
 
@@ -126,7 +126,9 @@ def recompose(job: Job[ConfigT], name: str, schema: type[ConfigT], overrides: Se
     return Job(config, plain, chosen, (*overrides, *job.overrides))
 
 
-def _job(composed: DictConfig, schema: type[ConfigT], check: Callable[[ConfigT], Sequence[Problem]]) -> Job[ConfigT]:
+def _job(
+    composed: DictConfig, schema: type[ConfigT], check: Check[ConfigT]
+) -> Job[ConfigT]:
     plain, config = _typed(composed, schema)
     _raise_for(check(config))
     runtime = HydraConfig.get()
@@ -144,16 +146,10 @@ def _typed(composed: DictConfig, schema: type[ConfigT]) -> tuple[dict[str, Any],
     return plain, OmegaConf.to_object(strict)  # type: ignore[return-value]
 
 
-def _raise_for(problems: Sequence[Problem]) -> None:
+def _raise_for(problems: Sequence[SettingProblem]) -> None:
     if not problems:
         return
     own: Any = HydraConfig.get()
     parts = OmegaConf.masked_copy(own, ["overrides", "runtime", "job"])
     runtime: dict[str, Any] = OmegaConf.to_container(parts, resolve=False)  # type: ignore[assignment]
-    blocks = [
-        f"  {problem.key} = {problem.value}\n      expected {problem.expected}\n"
-        f"      set in   {where_set(problem.key, runtime)}"
-        for problem in problems
-    ]
-    count = f"{len(problems)} setting{'s' if len(problems) > 1 else ''}"
-    raise ConfigError(f"{count} cannot work\n" + "\n".join(blocks))
+    raise_for_settings([replace(problem, set_in=where_set(problem.key, runtime)) for problem in problems])

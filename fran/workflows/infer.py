@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from fran.errors import StoreError, choices
-from fran.plans.checks import Problem
+from fran.errors import SettingProblem, StoreError, choices
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.projects import folders_of
 from fran.workflows.schema import InferConfig
@@ -58,17 +57,17 @@ def find_checkpoint(run: str, checkpoints: Path, which: str) -> Path:
     return found
 
 
-def check(config: InferConfig) -> list[Problem]:
+def check(config: InferConfig) -> list[SettingProblem]:
     """Settings that cannot work, before any work."""
     found = []
     if not config.runs:
-        found.append(Problem("runs", config.runs, "the name of one run at least"))
+        found.append(SettingProblem("runs", config.runs, "the name of one run at least"))
     if not 0 <= config.overlap < 1:
-        found.append(Problem("overlap", config.overlap, "0 up to but not including 1"))
+        found.append(SettingProblem("overlap", config.overlap, "0 up to but not including 1"))
     if config.tile_batch < 1:
-        found.append(Problem("tile_batch", config.tile_batch, "1 or more"))
+        found.append(SettingProblem("tile_batch", config.tile_batch, "1 or more"))
     if config.checkpoint not in CHECKPOINTS:
-        found.append(Problem("checkpoint", config.checkpoint, choices(config.checkpoint, CHECKPOINTS)))
+        found.append(SettingProblem("checkpoint", config.checkpoint, choices(config.checkpoint, CHECKPOINTS)))
     return found
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from fran.errors import ConfigError, StoreError, choices
+from fran.errors import ConfigError, SettingProblem, StoreError, choices
 from fran.io.files import atomic_path, read_json, write_json
 from fran.labels import LabelScheme
-from fran.plans.checks import Problem, check_plan
+from fran.plans.checks import check_plan
 from fran.workflows.entry import Job, recompose, run_verb
 from fran.workflows.preprocess import bring_up_to_date, cases_of, plan_folder
 from fran.workflows.projects import existing_project
@@ -54,18 +54,15 @@ def train(job: Job[TrainConfig]) -> None:
     _say(result, project.project_title)
 
 
-def check(config: TrainConfig) -> list[Problem]:
+def check(config: TrainConfig) -> list[SettingProblem]:
     """Settings that cannot work, before any work."""
     found = check_plan(config)
     for group in ("trainer", "augmentation", "tracking"):
-        try:
-            getattr(config, group).check()
-        except ConfigError as error:
-            found.append(Problem(group, "…", str(error)))
+        found += getattr(config, group).problems()
     if config.fold != "all" and not (isinstance(config.fold, int) and config.fold >= 0):
-        found.append(Problem("fold", config.fold, "the number of a fold, 0 to 4, or all"))
+        found.append(SettingProblem("fold", config.fold, "the number of a fold, 0 to 4, or all"))
     if config.run and config.resume:
-        found.append(Problem("run", config.run, "null together with resume, which keeps the run's name"))
+        found.append(SettingProblem("run", config.run, "null together with resume, which keeps the run's name"))
     return found
 
 
