@@ -126,9 +126,7 @@ def recompose(job: Job[ConfigT], name: str, schema: type[ConfigT], overrides: Se
     return Job(config, plain, chosen, (*overrides, *job.overrides))
 
 
-def _job(
-    composed: DictConfig, schema: type[ConfigT], check: Check[ConfigT]
-) -> Job[ConfigT]:
+def _job(composed: DictConfig, schema: type[ConfigT], check: Check[ConfigT]) -> Job[ConfigT]:
     plain, config = _typed(composed, schema)
     _raise_for(check(config))
     runtime = HydraConfig.get()
