@@ -69,9 +69,10 @@ class ProgressLine(Callback):
         """The text of the line."""
         done = self.budget.progress(trainer.global_step)
         left = self.budget.elapsed_s * (1 - done) / done if done else float("nan")
+        dice = "-" if self.dice != self.dice else f"{self.dice:.3f}"
         return (
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step {trainer.global_step}  loss {self.loss:.3f}"
-            f"  dice {self.dice:.3f}  {self.step_s:.2f} s/step  left {clock(left)}"
+            f"  dice {dice}  {self.step_s:.2f} s/step  left {clock(left)}"
         )
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
