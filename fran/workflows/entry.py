@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -85,7 +86,7 @@ def run_verb(
         sys.exit(130)
     except _JobFailed as failed:
         sys.exit(failed.status)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, RecursionError) as error:
         sys.stderr.write(f"error: {explain(error)}\n")
         sys.exit(2)
     sys.exit(0)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 
+import yaml
 from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from fran.errors import choices
@@ -15,7 +18,11 @@ from fran.workflows.provenance import line_of
 
 
 def explain(error: BaseException) -> str:
-    """One message for an exception that Hydra or OmegaConf raised while composing."""
+    """One message for an exception that Hydra, OmegaConf or the yaml parser raised while composing."""
+    if isinstance(error, yaml.YAMLError):
+        return _not_yaml(error)
+    if isinstance(error, RecursionError):
+        return _cycle()
     chain = list(_causes(error))
     lines = [_first_line(error)]
     inner = next((e for e in chain if isinstance(e, OmegaConfBaseException)), None)
@@ -32,6 +39,8 @@ def explain(error: BaseException) -> str:
         lines.append(choices(wanted, [o for o in _options(group) if not o.startswith("_")]))
         if str(missing.missing_cfg_file).startswith("project/"):
             lines.append(f"a new project: fran init -t {wanted} -i <folder of images/ and lms/>")
+    if "is not a ListConfig" in str(inner):
+        lines.append("expected a list: values in brackets, parted by commas")
     if isinstance(error, OverrideParseException):
         lines.append("quote lists for your shell: 'spacing=[0.8,0.8,1.5]'")
     return "\n  ".join(dict.fromkeys(lines))
@@ -65,7 +74,52 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def _first_line(error: BaseException) -> str:
     text = str(error).strip().splitlines()
-    return text[0] if text else type(error).__name__
+    return re.sub(r"\w+ raised while composing config:", "cannot be used", text[0]) if text else type(error).__name__
+
+
+def _not_yaml(error: yaml.YAMLError) -> str:
+    """Place and kind of a mistake in the yaml itself."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return f"expected yaml, found {error}"
+    mark = error.problem_mark
+    while_doing = f" {error.context}" if error.context else ""
+    return f"expected yaml, found a mistake{while_doing}: {error.problem}\n  in {mark.name}:{mark.line + 1}"
+
+
+def _cycle() -> str:
+    """The circle in which files name each other as parents."""
+    groups = {file.parent for folder in (*user_conf_dirs(), conf_dir()) for file in folder.rglob("*.yaml")}
+    for group in sorted(groups):
+        parents = {file.stem: _parents(file) for file in group.glob("*.yaml")}
+        for name in sorted(parents):
+            circle = _way_back(name, name, parents, [])
+            if circle:
+                return (
+                    f"defaults: {' -> '.join([name, *circle])} never ends; take one of these parents out\n  in {group}"
+                )
+    return "defaults: files name each other as parents without end"
+
+
+def _parents(file: Path) -> list[str]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        return []
+    defaults = content.get("defaults", []) if isinstance(content, dict) else []
+    return [item for item in defaults or [] if isinstance(item, str) and item != "_self_"]
+
+
+def _way_back(start: str, name: str, parents: dict[str, list[str]], seen: list[str]) -> list[str]:
+    """Names from a parent of `name` to `start`; empty when no way leads there."""
+    for parent in parents.get(name, []):
+        if parent == start:
+            return [parent]
+        if parent not in seen:
+            seen.append(parent)
+            rest = _way_back(start, parent, parents, seen)
+            if rest:
+                return [parent, *rest]
+    return []
 
 
 def _unknown_key(error: OmegaConfBaseException) -> list[str]:
@@ -76,5 +130,7 @@ def _unknown_key(error: OmegaConfBaseException) -> list[str]:
         found = re.search(r"Key '([^']+)'", str(error))
         key = found.group(1) if found else ""
     if schema is None or not is_dataclass(schema):
-        return []
+        parent = error.parent_node
+        known = [str(k) for k in parent] if isinstance(parent, DictConfig) and not parent._is_missing() else []
+        return [f"unknown key '{error.full_key or key}'; {choices(key, known)}"] if known else []
     return [f"unknown key '{error.full_key or key}'; {choices(key, [f.name for f in fields(schema)])}"]

@@ -127,9 +127,11 @@ def translate(arguments: Sequence[str]) -> list[str]:
         if key == "project":
             known.title = value
         elif key == "datasource" and "/" in value:
-            folders += [part for part in value.strip("[]").split(",") if part]
+            folders += _listed(value)
         else:
             overrides.append(item)
+    if folders and known.title is None and not any(o.startswith("project.title=") for o in overrides):
+        raise ConfigError("title: expected the project that the folders go to, found none; add -t <title>")
     return [*_project(known.title), *_folders(folders), *_optional(known), *overrides]
 
 
@@ -141,8 +143,15 @@ def _project(title: str | None) -> list[str]:
     return ["project=_new", f"project.title={title}"]
 
 
+def _listed(value: str) -> list[str]:
+    """Items of ``[a, 'b, c']`` or ``a``, without their quotes."""
+    inside = value.strip().removeprefix("[").removesuffix("]")
+    items = [item.strip() for item in re.findall(r"""\s*'[^']*'|\s*"[^"]*"|[^,]+""", inside)]
+    return [item[1:-1] if item[0] in "'\"" and item[0] == item[-1] else item for item in items if item]
+
+
 def _folders(folders: Sequence[str]) -> list[str]:
-    quoted = [item.strip("'\"").replace("\\", "\\\\").replace("'", "\\'") for item in folders]
+    quoted = [item.replace("\\", "\\\\").replace("'", "\\'") for item in folders]
     listed = ",".join(f"'{item}'" for item in quoted)
     return [f"folders=[{listed}]"] if folders else []
 
