@@ -1,0 +1,110 @@
+"""Every shipped configuration composes, and mistakes are said in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from fran.workflows.init import translate
+from fran.workflows.locations import conf_dir
+from fran.workflows.schema import register
+
+GROUPS = {
+    "train": ("plan", "model", "trainer", "augmentation", "tracking", "paths", "preset"),
+    "preprocess": ("plan",),
+}
+OPTIONS = [
+    (verb, group, file.stem)
+    for verb, groups in GROUPS.items()
+    for group in groups
+    for file in sorted((conf_dir() / group).glob("*.yaml"))
+]
+VERBS = sorted(file.stem for file in conf_dir().glob("*.yaml") if file.stem != "common")
+
+
+def composed(verb: str, *overrides: str) -> dict:  # type: ignore[type-arg]
+    register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return OmegaConf.to_container(compose(verb, list(overrides)), resolve=True)  # type: ignore[return-value]
+
+
+@pytest.mark.usefixtures("fran_home")
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_composes(verb: str) -> None:
+    assert composed(verb)
+
+
+@pytest.mark.usefixtures("fran_home")
+@pytest.mark.parametrize(("verb", "group", "option"), OPTIONS)
+def test_every_option_composes(verb: str, group: str, option: str) -> None:
+    assert composed(verb, f"{group}={option}")
+
+
+@pytest.mark.parametrize("file", sorted((conf_dir() / "plan").glob("*.yaml")), ids=lambda f: f.stem)
+def test_plan_files_keep_their_form(file: Path) -> None:
+    text = file.read_text()
+    content = yaml.safe_load(text)
+    assert text.startswith("# @package _global_\n")
+    assert content["plan_name"] == file.stem
+    assert content.get("defaults", ["_self_"])[-1] == "_self_"
+
+
+@pytest.mark.usefixtures("fran_home")
+def test_what_is_stronger() -> None:
+    assert composed("train", "plan=plan2")["patch_dim0"] == 128
+    assert composed("train", "plan=plan2", "spacing=[0.8,0.8,2]")["spacing"] == [0.8, 0.8, 2.0]
+    demo = composed("train")
+    assert demo["trainer"]["max_epochs"] == 8, "the demo's own settings win over the group"
+    assert composed("train", "trainer.max_epochs=3")["trainer"]["max_epochs"] == 3
+
+
+MISTAKES = [
+    ("train", "spacin=[1,1,1]", "did you mean 'spacing'"),
+    ("train", "+spacin=[1,1,1]", "did you mean 'spacing'"),
+    ("train", "trainer.max_epoch=3", "did you mean 'max_epochs'"),
+    ("train", "spacing=[1,1]", "three numbers in mm"),
+    ("train", "spacing=[0,1,1]", "three numbers in mm"),
+    ("train", "spacing=fast", "key: spacing"),
+    ("train", "patch_dim0=a", "key: patch_dim0"),
+    ("train", "patch_dim1=0", "from 1 to 1024"),
+    ("train", "plan=plam1", "did you mean 'plan1'"),
+    ("train", "model=dynunett", "did you mean 'dynunet'"),
+    ("train", "project=nobody", "fran init -t nobody"),
+    ("train", "mode=lbdd", "choices: baseline, source, src"),
+    ("train", "trainer.precision=fp8", "bf16-mixed"),
+    ("train", "trainer.optimiser.name=adam", "did you mean 'adamw'"),
+    ("train", "augmentation.noise_p=3", "from 0 to 1"),
+    ("train", "fold=7.5", "number of a fold"),
+    ("train", "spacing=[1,1", "quote lists"),
+    ("infer", "runs=[]", "one run at least"),
+    ("infer", "runs=[x]", "input: expected a value"),
+    ("score", "pred=here", "gt: expected a value"),
+]
+
+
+@pytest.mark.parametrize(("verb", "override", "words"), MISTAKES, ids=[f"{v} {o}" for v, o, _ in MISTAKES])
+def test_mistakes_end_in_one_clear_message(fran, verb: str, override: str, words: str) -> None:  # type: ignore[no-untyped-def]
+    extra = ("input=x",) if override == "runs=[]" else ()
+    done = fran(verb, override, *extra)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_users_plan_is_found_and_its_mistake_has_file_and_line(fran, fran_home: Path) -> None:  # type: ignore[no-untyped-def]
+    folder = fran_home / "conf" / "plan"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text("# @package _global_\ndefaults:\n  - plan1\n  - _self_\nspacng: [1, 1, 1]\n")
+    done = fran("preprocess", "plan=mine")
+    assert done.returncode == 2
+    assert f"{folder / 'mine.yaml'}:5" in done.stderr
+
+
+def test_init_takes_flags_and_overrides(fran_home: Path) -> None:
+    found = translate(["-t", "kits", "-i", "/a/b", "/c d", "strict=true"])
+    assert found == ["project=_new", "project.title=kits", "folders=['/a/b','/c d']", "strict=true"]
+    assert translate(["project=kits", "datasource=[/a/b]"])[-1] == "folders=['/a/b']"

@@ -1,0 +1,70 @@
+"""The whole way by the commands a user types, on phantoms."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from fran.datasources.phantom import make_phantoms
+
+QUICK = (
+    "project=demo",
+    "patch_dim0=32",
+    "patch_dim1=16",
+    "spacing=[4,4,6]",
+    "model.filters=4",
+    "trainer.max_epochs=1",
+    "trainer.steps_per_epoch=2",
+    "trainer.num_workers=0",
+    "trainer.max_val_cases=1",
+)
+
+
+def test_a_broken_pair_among_good_ones_is_named_and_left_out(fran, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    raw = make_phantoms(tmp_path / "raw" / "demo", 3, 0, name="demo")
+    broken = sorted((raw / "lms").glob("*.nii.gz"))[1]
+    broken.write_bytes(broken.read_bytes()[:200])
+    done = fran("init", "-t", "demo", "-i", str(raw))
+    assert done.returncode == 1
+    assert broken.name in done.stderr
+    assert "repair or replace the file" in done.stderr
+    assert "project demo: 2 cases" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_from_raw_files_to_scores(fran, fran_home: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    raw = make_phantoms(tmp_path / "raw" / "demo", 4, 0, name="demo")
+    assert fran("init", "-t", "demo", "-i", str(raw)).returncode == 0
+    trained = fran("train", *QUICK, "run=first")
+    assert trained.returncode == 0, trained.stderr
+    assert "4 cases preprocessed" in trained.stderr
+    resumed = fran("train", "project=demo", "resume=first", "trainer.max_epochs=2")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "2 epochs" in resumed.stderr
+    output = tmp_path / "predictions"
+    assert fran("infer", "project=demo", "runs=[first]", f"input={raw}", f"output={output}").returncode == 0
+    for image in (raw / "images").glob("*.nii.gz"):
+        theirs, ours = nibabel.load(image), nibabel.load(output / image.name)
+        assert theirs.shape == ours.shape
+        np.testing.assert_allclose(theirs.affine, ours.affine, atol=1e-3)
+    assert fran("score", f"pred={output}", f"gt={raw}").returncode == 0
+    assert json.loads((output / "scores.json").read_text())["references"] == 4
+    assert (fran_home / "projects" / "demo" / "mlflow.db").is_file()
+    unknown = fran("infer", "project=demo", "runs=[frist]", f"input={raw}")
+    assert unknown.returncode == 1
+    assert "did you mean 'first'" in unknown.stderr
+
+
+@pytest.mark.slow
+def test_a_sweep_over_networks_makes_a_run_each(fran, fran_home: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    raw = make_phantoms(tmp_path / "raw" / "demo", 3, 0, name="demo")
+    assert fran("init", "-t", "demo", "-i", str(raw)).returncode == 0
+    done = fran("train", "-m", "model=dynunet,segresnet", *QUICK)
+    assert done.returncode == 0, done.stderr
+    runs = sorted(p.name for p in (fran_home / "cold" / "checkpoints" / "demo").iterdir())
+    assert runs == ["plan1-dynunet-f0-1", "plan1-segresnet-f0-1"]
