@@ -73,7 +73,8 @@ def _parse_header(path: Path, head: bytes) -> Any:
     for kind in (nibabel.Nifti1Header, nibabel.Nifti2Header):
         if kind.may_contain_header(head):
             try:
-                return kind.from_fileobj(io.BytesIO(head), check=False)
+                # from_fileobj would read extensions too, which may reach far beyond the head
+                return kind(head[: kind.template_dtype.itemsize], check=False)
             except (HeaderDataError, ValueError) as error:
                 raise DataError(f"{path}: expected a NIfTI header, found: {error}") from error
     raise DataError(f"{path}: expected a NIfTI file, found {len(head)} bytes that start with {head[:8]!r}")

@@ -202,3 +202,14 @@ def test_a_label_map_that_does_not_fit_its_grid_is_refused(tmp_path: Path) -> No
 
 def test_stem_takes_off_known_endings_only() -> None:
     assert [stem(n) for n in ("a_1.nii.gz", "a_1.v2.nrrd", "a_1.txt")] == ["a_1", "a_1.v2", "a_1.txt"]
+
+
+@pytest.mark.parametrize("extension", [".nii.gz", ".nii", ".nrrd", ".mha"])
+def test_a_hundred_label_names_fit_into_every_header(tmp_path: Path, extension: str) -> None:
+    lm = np.arange(4 * 5 * 6, dtype=np.uint8).reshape(4, 5, 6)
+    path = tmp_path / f"a_1{extension}"
+    write_label_map(
+        path, lm, Grid((4, 5, 6), np.eye(4)), {v: f"a_rather_long_structure_name_{v}" for v in range(1, 118)}
+    )
+    np.testing.assert_array_equal(read_volume(path, role="lm").array, lm)
+    assert read_native_grid(path).shape == (4, 5, 6)
