@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
@@ -19,7 +20,15 @@ class Verb:
     example: str
 
 
-VERBS = {
+@dataclass(frozen=True)
+class Group:
+    """Verbs about one subject: `fran <group> <verb>`."""
+
+    help: str
+    verbs: dict[str, Verb]
+
+
+VERBS: dict[str, Verb | Group] = {
     "init": Verb("init", "check folders of raw data and make, or add to, a project", "fran init -t kits -i raw/kits"),
     "preprocess": Verb("preprocess", "bring the cases to a plan's spacing", "fran preprocess project=kits plan=plan1"),
     "train": Verb("train", "train a network", "fran train project=kits plan=plan1 model=dynunet fold=0"),
@@ -32,15 +41,11 @@ VERBS = {
 
 def usage() -> str:
     """What `fran --help` prints."""
-    width = max(map(len, VERBS))
-    verbs = "\n".join(
-        f"  {name:<{width}}  {verb.help}\n  {'':<{width}}    {verb.example}" for name, verb in VERBS.items()
-    )
     return f"""fran {__version__}: CT and MR volumes in, segmentation experiments that can be repeated out
 
 usage: fran <verb> [key=value ...]
 
-{verbs}
+{_listed(VERBS)}
 
 Any setting is a key=value; `fran <verb> --help` lists them, `fran <verb> --cfg job` prints them as composed, and
 `fran train -m key=a,b` runs one training for each value. Quote lists for your shell: 'spacing=[0.8,0.8,1.5]'.
@@ -48,21 +53,48 @@ Data live below $FRAN_HOME (default ~/fran); your own plans go to conf/plan/ the
 """
 
 
+def group_usage(name: str, group: Group) -> str:
+    """What `fran <group> --help` prints."""
+    return f"fran {name}: {group.help}\n\nusage: fran {name} <verb> [key=value ...]\n\n{_listed(group.verbs)}\n"
+
+
+def _listed(verbs: Mapping[str, Verb | Group]) -> str:
+    width = max(map(len, verbs))
+    lines = []
+    for name, verb in verbs.items():
+        lines.append(f"  {name:<{width}}  {verb.help}")
+        example = verb.example if isinstance(verb, Verb) else " | ".join(f"fran {name} {inner}" for inner in verb.verbs)
+        lines.append(f"  {'':<{width}}    {example}")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Run the verb named on the command line."""
     arguments = sys.argv[1:]
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        sys.stdout.write(usage())
-        return
-    if arguments[0] in ("-V", "--version"):
+    if arguments[:1] in (["-V"], ["--version"]):
         sys.stdout.write(f"fran {__version__}\n")
         return
-    verb = VERBS.get(arguments[0])
-    if verb is None:
-        sys.stderr.write(f"error: unknown verb '{arguments[0]}'; {choices(arguments[0], list(VERBS))}\n")
+    name, verb = "fran", _chosen("fran", VERBS, arguments, usage())
+    if isinstance(verb, Group):
+        group, arguments = verb, arguments[1:]
+        name = f"fran {sys.argv[1]}"
+        verb = _chosen(name, group.verbs, arguments, group_usage(sys.argv[1], group))
+    if isinstance(verb, Verb):
+        sys.argv = [f"{name} {arguments[0]}", *arguments[1:]]
+        import_module(f"fran.workflows.{verb.module}").main()
+
+
+def _chosen(
+    name: str, verbs: Mapping[str, Verb | Group], arguments: Sequence[str], help_text: str
+) -> Verb | Group | None:
+    """The verb that the arguments begin with; prints the help, and gives None, where that is asked for."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        sys.stdout.write(help_text)
+        return None
+    if arguments[0] not in verbs:
+        sys.stderr.write(f"error: {name}: unknown verb '{arguments[0]}'; {choices(arguments[0], list(verbs))}\n")
         sys.exit(2)
-    sys.argv = [f"fran {arguments[0]}", *arguments[1:]]
-    import_module(f"fran.workflows.{verb.module}").main()
+    return verbs[arguments[0]]
 
 
 if __name__ == "__main__":

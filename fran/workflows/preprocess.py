@@ -57,9 +57,15 @@ def bring_up_to_date(project: Project, plan: Plan, num_processes: int) -> Summar
 
 
 def stage_params(plan: Plan) -> SourceParams:
-    """What the stage reads from the plan."""
+    """What the stage reads from the plan.
+
+    Raises:
+        ConfigError: a mode without a stage.
+    """
     from fran.preprocessing.source import SourceParams
 
+    if plan.canonical_mode != SourceParams.stage:
+        raise ConfigError(f"mode: this version preprocesses mode {SourceParams.stage} alone, found {plan.mode}")
     return SourceParams(plan.spacing_mm, plan.use_fg_indices, tuple(plan.fg_indices_exclude))
 
 
