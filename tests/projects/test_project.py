@@ -249,7 +249,7 @@ def test_project_that_was_not_created(folders: ProjectFolders, kits: Path) -> No
 def test_other_schema_version(project: Project) -> None:
     with sqlite3.connect(project.folders.database) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(StoreError, match="expected schema version 1, found 99"):
+    with pytest.raises(StoreError, match="expected schema version 2 or older, found 99"):
         len(project)
 
 
