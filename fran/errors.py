@@ -97,16 +97,26 @@ class SettingProblem:
     set_in: str = ""
 
 
+class SettingsFailed(ConfigError):
+    """Settings that cannot work; carries every problem and prints them all."""
+
+    def __init__(self, problems: Sequence[SettingProblem]) -> None:
+        self.problems = tuple(problems)
+        count = f"{len(problems)} settings cannot work" if len(problems) > 1 else "1 setting cannot work"
+        blocks = [
+            f"  {p.key} = {p.value}\n      expected {p.expected}" + (f"\n      set in   {p.set_in}" if p.set_in else "")
+            for p in problems
+        ]
+        super().__init__("\n".join([count, *blocks]))
+
+    def __reduce__(self) -> tuple[type[SettingsFailed], tuple[tuple[SettingProblem, ...]]]:
+        return type(self), (self.problems,)
+
+
 def raise_for_settings(problems: Sequence[SettingProblem]) -> None:
-    """Raise one `ConfigError` that lists every problem; nothing happens without one."""
-    if not problems:
-        return
-    blocks = [
-        f"  {p.key} = {p.value}\n      expected {p.expected}" + (f"\n      set in   {p.set_in}" if p.set_in else "")
-        for p in problems
-    ]
-    count = f"{len(problems)} settings cannot work" if len(problems) > 1 else "1 setting cannot work"
-    raise ConfigError("\n".join([count, *blocks]))
+    """Raise one `SettingsFailed` that lists every problem; nothing happens without one."""
+    if problems:
+        raise SettingsFailed(problems)
 
 
 def choices(value: object, valid: Sequence[str]) -> str:

@@ -11,12 +11,11 @@ from fran.datasources.records import CaseArrays, CaseFacts
 from fran.datasources.store import read_arrays, read_facts
 from fran.errors import ConfigError, StoreError
 from fran.io.files import read_json, write_json
-from fran.labels import LabelScheme
+from fran.labels import LabelGroups, LabelScheme, check_groups, group_labels
 from fran.projects.adding import AddReport, add_datasources
 from fran.projects.database import CaseRow, Database, PlanRow
 from fran.projects.folders import ProjectFolders, check_title
 from fran.projects.folds import Fold, FoldCase, Split, assign_folds, make_split
-from fran.projects.label_groups import LabelGroups, check_groups, group_labels
 from fran.projects.properties import PropertyCase, global_properties, inputs_digest
 
 _NEXT = "call maybe_store_projectwide_properties()"

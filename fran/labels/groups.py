@@ -27,8 +27,10 @@ class LabelGroups:
 def group_labels(groups: Sequence[Sequence[str]] | None, labels_by_ds: Mapping[str, Iterable[int]]) -> LabelGroups:
     """Number the labels of grouped datasources.
 
-    Inside a group the sorted union of the datasources' labels gets consecutive integers, beginning after the highest
-    of the group before; the first begins with 1. 0 is background everywhere.
+    With several groups, the sorted union of the labels inside a group gets consecutive integers, beginning after the
+    highest of the group before; the first begins with 1. One group keeps its values as they are in the files, gaps
+    included: nothing has to be told apart, and predictions come back with the user's own values. 0 is background
+    everywhere.
 
     Args:
         groups: names of datasources; None is one group with all of them.
@@ -40,8 +42,8 @@ def group_labels(groups: Sequence[Sequence[str]] | None, labels_by_ds: Mapping[s
     Example:
         >>> group_labels([["a"], ["b"]], {"a": {1, 2}, "b": {1, 3}}).mapping
         {'a': {1: 1, 2: 2}, 'b': {1: 3, 3: 4}}
-        >>> group_labels(None, {"a": {1, 2}, "b": {1, 3}}).mapping
-        {'a': {1: 1, 2: 2}, 'b': {1: 1, 3: 3}}
+        >>> group_labels(None, {"a": {3, 117}, "b": {3, 5}}).mapping
+        {'a': {3: 3, 117: 117}, 'b': {3: 3, 5: 5}}
     """
     chosen = tuple(tuple(g) for g in groups) if groups is not None else (tuple(sorted(labels_by_ds)),)
     check_groups(chosen, labels_by_ds)
@@ -49,7 +51,8 @@ def group_labels(groups: Sequence[Sequence[str]] | None, labels_by_ds: Mapping[s
     origin: dict[int, tuple[int, int]] = {}
     for index, group in enumerate(chosen):
         union = sorted({int(v) for ds in group for v in labels_by_ds[ds]} - {0})
-        number = {old: new for new, old in enumerate(union, start=len(origin) + 1)}
+        news = union if len(chosen) == 1 else range(len(origin) + 1, len(origin) + len(union) + 1)
+        number = dict(zip(union, news, strict=True))
         origin |= {new: (index, old) for old, new in number.items()}
         for ds in group:
             mapping[ds] = {old: number[old] for old in sorted(set(labels_by_ds[ds]) - {0})}
