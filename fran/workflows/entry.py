@@ -9,8 +9,8 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 import hydra
@@ -22,12 +22,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fran.errors import ConfigError, FranError, SettingProblem, raise_for_settings
+from fran.plans.schema import Plan
+from fran.workflows.composition import composed
 from fran.workflows.explain import explain
 from fran.workflows.locations import conf_dir
-from fran.workflows.provenance import where_set
+from fran.workflows.plans import plan_problems
+from fran.workflows.provenance import Origin, origin
 from fran.workflows.schema import register
 
 log = logging.getLogger("fran")
+
+_COMPOSING = (HydraException, OmegaConfBaseException, yaml.YAMLError, RecursionError)
 
 ConfigT = TypeVar("ConfigT")
 Check = Callable[[ConfigT], Sequence[SettingProblem]]
@@ -42,12 +47,18 @@ class Job(Generic[ConfigT]):
         plain: the same, resolved, as plain dicts and lists: what is stored with a run.
         choices: chosen option of each configuration group, such as ``{"model": "dynunet"}``.
         overrides: what the command line changed.
+        runtime: Hydra's own account of the composition: overrides, search path, chosen options.
     """
 
     config: ConfigT
     plain: dict[str, Any]
     choices: dict[str, str]
     overrides: tuple[str, ...]
+    runtime: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def origin(self, key: str) -> Origin:
+        """Where the value of a dotted key is stated."""
+        return origin(key, self.runtime)
 
 
 def run_verb(
@@ -70,9 +81,11 @@ def run_verb(
     # Hydra would cut tracebacks and messages in its own way; fran prints errors itself
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
-    def job(composed: DictConfig) -> None:
+    def run(config: DictConfig) -> None:
         try:
-            task(_job(composed, schema, check))
+            job = _job(config, HydraConfig.get(), schema)  # type: ignore[arg-type]
+            raise_for_settings(problems(job, check))
+            task(job)
         except Exception as error:
             status = _report(error)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -80,14 +93,14 @@ def run_verb(
             sys.exit(status)
 
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(job)()
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(run)()
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; what was finished is kept, the same command goes on from there\n")
         sys.exit(130)
     except _JobFailed as failed:
         sys.exit(failed.status)
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError, RecursionError) as error:
-        sys.stderr.write(f"error: {explain(error)}\n")
+    except (FranError, *_COMPOSING) as error:
+        sys.stderr.write(f"error: {error if isinstance(error, FranError) else explain(error)}\n")
         sys.exit(2)
     sys.exit(0)
 
@@ -119,19 +132,53 @@ def command(verb: str, overrides: Sequence[str]) -> str:
     return shlex.join(["fran", verb, *kept])
 
 
+def compose_job(name: str, schema: type[ConfigT], overrides: Sequence[str] = ()) -> Job[ConfigT]:
+    """What a command would be given, without running it. Checks nothing but types; see `problems`.
+
+    Raises:
+        ConfigError: the configuration cannot be composed, in the words that the command would print.
+    """
+    register()
+    try:
+        config = composed(name, overrides)
+        return _job(config, config.hydra, schema)
+    except _COMPOSING as error:
+        raise ConfigError(explain(error)) from error
+
+
+def refusal(
+    name: str, schema: type[ConfigT], check: Check[ConfigT] = lambda config: (), overrides: Sequence[str] = ()
+) -> str:
+    """What a command would say about a configuration that cannot work; empty where it would begin its work."""
+    try:
+        raise_for_settings(problems(compose_job(name, schema, overrides), check))
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
 def recompose(job: Job[ConfigT], name: str, schema: type[ConfigT], overrides: Sequence[str]) -> Job[ConfigT]:
     """The job that `overrides`, then the job's own overrides, would have given: how a run is resumed."""
-    composed = hydra.compose(config_name=name, overrides=[*overrides, *job.overrides], return_hydra_config=True)
-    chosen = dict(composed.hydra.runtime.choices)
-    plain, config = _typed(composed, schema)
-    return Job(config, plain, chosen, (*overrides, *job.overrides))
+    again = compose_job(name, schema, [*overrides, *job.overrides])
+    return replace(again, overrides=(*overrides, *job.overrides))
 
 
-def _job(composed: DictConfig, schema: type[ConfigT], check: Check[ConfigT]) -> Job[ConfigT]:
-    plain, config = _typed(composed, schema)
-    _raise_for(check(config))
-    runtime = HydraConfig.get()
-    return Job(config, plain, dict(runtime.runtime.choices), tuple(runtime.overrides.task))
+def problems(job: Job[ConfigT], check: Check[ConfigT] = lambda config: ()) -> list[SettingProblem]:
+    """Everything that cannot work about a job, each once, with the place that states it."""
+    try:
+        found = [*plan_problems(job)] if isinstance(job.config, Plan) else []
+    except _COMPOSING as error:
+        raise ConfigError(explain(error)) from error
+    found += check(job.config)
+    once = {(p.key, str(p.value), p.expected): p for p in found}
+    return [replace(p, set_in=p.set_in or str(job.origin(p.key))) for p in once.values()]
+
+
+def _job(config: DictConfig, hydra_config: DictConfig, schema: type[ConfigT]) -> Job[ConfigT]:
+    plain, typed = _typed(config, schema)
+    parts = OmegaConf.masked_copy(hydra_config, ["overrides", "runtime", "job"])
+    runtime: dict[str, Any] = OmegaConf.to_container(parts, resolve=False)  # type: ignore[assignment]
+    return Job(typed, plain, dict(runtime["runtime"]["choices"]), tuple(runtime["overrides"]["task"]), runtime)
 
 
 def _typed(composed: DictConfig, schema: type[ConfigT]) -> tuple[dict[str, Any], ConfigT]:
@@ -143,12 +190,3 @@ def _typed(composed: DictConfig, schema: type[ConfigT]) -> tuple[dict[str, Any],
     if missing:
         raise ConfigError("\n".join(f"{key}: expected a value, found none; add {key}=…" for key in sorted(missing)))
     return plain, OmegaConf.to_object(strict)  # type: ignore[return-value]
-
-
-def _raise_for(problems: Sequence[SettingProblem]) -> None:
-    if not problems:
-        return
-    own: Any = HydraConfig.get()
-    parts = OmegaConf.masked_copy(own, ["overrides", "runtime", "job"])
-    runtime: dict[str, Any] = OmegaConf.to_container(parts, resolve=False)  # type: ignore[assignment]
-    raise_for_settings([replace(problem, set_in=where_set(problem.key, runtime)) for problem in problems])

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fran.errors import ConfigError, choices, problems_table
-from fran.plans.checks import check_plan
 from fran.plans.schema import Plan
 from fran.workflows.entry import Job, command, run_verb
 from fran.workflows.projects import existing_project
@@ -94,4 +93,4 @@ def cases_of(project: Project, plan: Plan) -> list[CaseRow]:
 
 def main() -> None:
     """Entry of `fran preprocess` and scripts/preprocess.py."""
-    run_verb("preprocess", PreprocessVerbConfig, preprocess, check_plan)
+    run_verb("preprocess", PreprocessVerbConfig, preprocess)

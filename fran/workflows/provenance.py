@@ -3,30 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
 
-def where_set(key: str, hydra: Mapping[str, Any]) -> str:
-    """Origin of a dotted key, for an error message.
+@dataclass(frozen=True)
+class Origin:
+    """Where a value is stated: in `override`, or at `path` and `line`, or nowhere, which means the schema's default."""
+
+    override: str | None = None
+    path: Path | None = None
+    line: int = 0
+
+    def __str__(self) -> str:
+        if self.override is not None:
+            return f"command line: {self.override}"
+        return f"{self.path}:{self.line}" if self.path else "default"
+
+
+def origin(key: str, hydra: Mapping[str, Any]) -> Origin:
+    """The strongest statement of a dotted key.
 
     Args:
         key: for instance ``"spacing"`` or ``"trainer.batch_size"``.
         hydra: Hydra's own configuration of the job, as a plain mapping.
-
-    Returns:
-        ``"command line: spacing=[1,1]"``, ``".../conf/plan/plan1.yaml:6"``, or ``"default"``.
     """
     for override in reversed([*hydra["overrides"]["task"]]):
         if override.lstrip("+~").split("=")[0].split("@")[0] == key:
-            return f"command line: {override}"
+            return Origin(override=override)
     for file, package in _files(hydra):
         line = line_of(file, package, key)
         if line is not None:
-            return f"{file}:{line}"
-    return "default"
+            return Origin(path=file, line=line)
+    return Origin()
+
+
+def where_set(key: str, hydra: Mapping[str, Any]) -> str:
+    """`origin` as text: ``"command line: spacing=[1,1]"``, ``".../conf/plan/plan1.yaml:6"``, or ``"default"``."""
+    return str(origin(key, hydra))
 
 
 def _files(hydra: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
@@ -42,7 +60,7 @@ def _files(hydra: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
 
 
 def _chain(folders: list[Path], group: str, option: str, package: str) -> Iterator[tuple[Path, str]]:
-    """An option's file, then the files it inherits from within its group."""
+    """An option's file, then the files it inherits from within its group, the strongest first."""
     seen: set[str] = set()
     pending = [option]
     while pending:
@@ -51,10 +69,30 @@ def _chain(folders: list[Path], group: str, option: str, package: str) -> Iterat
         if path is None or name in seen:
             continue
         seen.add(name)
-        text = path.read_text(encoding="utf-8")
-        yield path, "" if "@package _global_" in text.partition("\n")[0] else package
-        parents = (yaml.safe_load(text) or {}).get("defaults", [])
-        pending += [p.lstrip("/") for p in reversed(parents) if isinstance(p, str) and p != "_self_"]
+        header, node = _parsed(path, path.stat().st_mtime_ns)
+        yield path, "" if "@package _global_" in header else package
+        parents = [p for p in reversed(_texts(_child(node, "defaults"))) if p != "_self_"]
+        beside = PurePosixPath(name).parent
+        pending = [str(p.lstrip("/") if p.startswith("/") else beside / p) for p in parents] + pending
+
+
+@lru_cache(maxsize=1024)
+def _parsed(path: Path, mtime_ns: int) -> tuple[str, yaml.Node | None]:
+    """First line and content of a file; `mtime_ns` makes a changed file another entry of the cache."""
+    text = path.read_text(encoding="utf-8")
+    return text.partition("\n")[0], yaml.compose(text, Loader=yaml.SafeLoader)
+
+
+def _child(node: yaml.Node | None, key: str) -> yaml.Node | None:
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    return next((v for k, v in node.value if k.value == key), None)
+
+
+def _texts(node: yaml.Node | None) -> list[str]:
+    if not isinstance(node, yaml.SequenceNode):
+        return []
+    return [str(item.value) for item in node.value if isinstance(item, yaml.ScalarNode)]
 
 
 def line_of(file: Path, package: str, key: str) -> int | None:
@@ -63,7 +101,7 @@ def line_of(file: Path, package: str, key: str) -> int | None:
     prefix = package.split(".") if package else []
     if parts[: len(prefix)] != prefix:
         return None
-    node = yaml.compose(file.read_text(encoding="utf-8"))
+    _, node = _parsed(file, file.stat().st_mtime_ns)
     line = None
     for part in parts[len(prefix) :]:
         if not isinstance(node, yaml.MappingNode):

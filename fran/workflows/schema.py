@@ -6,6 +6,7 @@ The dataclasses are plain, so a verb's code gets typed objects (`fran.workflows.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -16,6 +17,7 @@ from fran.errors import ConfigError
 from fran.plans.schema import Plan
 from fran.tracking.settings import TrackingSettings
 from fran.training.settings import TrainerSettings
+from fran.workflows.composition import install
 from fran.workflows.locations import folder_for
 
 
@@ -158,8 +160,10 @@ def label_names(labels: Any) -> dict[int, str] | None:
         raise ConfigError(f"labels: expected names by value such as {{1: kidney}}, found {labels}") from error
 
 
+@cache
 def register() -> None:
-    """Make the schema and the resolvers known to Hydra; calling it again changes nothing."""
+    """Make the schema, the resolvers and the meaning of plans known to Hydra; calling it again changes nothing."""
+    install()
     store = ConfigStore.instance()
     for name, node in (
         ("init_schema", InitConfig),

@@ -12,7 +12,6 @@ import yaml
 from fran.errors import ConfigError, SettingProblem, StoreError, choices
 from fran.io.files import atomic_path, read_json, write_json
 from fran.labels import LabelScheme
-from fran.plans.checks import check_plan
 from fran.workflows.entry import Job, recompose, run_verb
 from fran.workflows.preprocess import bring_up_to_date, cases_of, plan_folder
 from fran.workflows.projects import existing_project
@@ -56,7 +55,7 @@ def train(job: Job[TrainConfig]) -> None:
 
 def check(config: TrainConfig) -> list[SettingProblem]:
     """Settings that cannot work, before any work."""
-    found = check_plan(config)
+    found: list[SettingProblem] = []
     for group in ("trainer", "augmentation", "tracking"):
         found += getattr(config, group).problems()
     if config.fold != "all" and not (isinstance(config.fold, int) and config.fold >= 0):
