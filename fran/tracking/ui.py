@@ -55,7 +55,7 @@ def run_ui(
         )
     check_port(port, host)
     console = Console()
-    console.print(f"http://{host}:{port}   (Ctrl-C ends it; the same by hand:)", highlight=False)
+    console.print(f"{runs_page(db, port, host)}   (Ctrl-C ends it; the same by hand:)", soft_wrap=True, highlight=False)
     console.print(ui_command(db, port, host), soft_wrap=True, markup=False, highlight=False)
     call = [sys.executable, "-m", "mlflow", *ui_arguments(db, port, host)]
     # a session of its own, so that one signal ends the server with all its workers, whoever was told to stop
@@ -68,6 +68,19 @@ def run_ui(
         finally:
             _stop(server)
             signal.signal(signal.SIGTERM, former)
+
+
+def runs_page(db: Path | str, port: int = 5000, host: str = "127.0.0.1") -> str:
+    """Address of the table of training runs of the experiment that changed last.
+
+    MLflow's own start page shows what is meant for language models first.
+    """
+    from fran.tracking.mlflow_logger import client_of
+
+    client = client_of(f"sqlite:///{Path(db).resolve().as_posix()}")
+    found = client.search_experiments(order_by=["last_update_time DESC"])
+    experiment = next((e.experiment_id for e in found if e.name != "Default"), "0")
+    return f"http://{host}:{port}/#/experiments/{experiment}/runs?workflowType=machine_learning"
 
 
 def check_port(port: int, host: str = "127.0.0.1") -> None:

@@ -75,6 +75,7 @@ def test_the_server_shows_artefacts_and_ends_whole(tmp_path: Path, number: signa
         output, _ = ui.communicate(timeout=40)
     assert ui.returncode == (0 if number == signal.SIGINT else 143)
     assert b"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false" in output
+    assert f"http://127.0.0.1:{port}/#/experiments/{logger.experiment_id}/runs".encode() in output
     check_port(port)
 
 
