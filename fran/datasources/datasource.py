@@ -14,6 +14,8 @@ from fran.datasources.scan import ScanReport, ScanSettings, scan
 from fran.errors import ConfigError, choices
 from fran.io.files import read_json
 from fran.labels import MAX_LABEL
+from fran.parallel.jobs import Execute
+from fran.parallel.local import run_jobs
 
 LABELS_FILE = "labels.json"
 
@@ -88,7 +90,14 @@ class Datasource:
         """Match images with label maps by name, reading no file."""
         return pair_files(self.folder, self.title, self.name)
 
-    def scan(self, store: Path | str, num_workers: int = 1, progress: bool = False, seed: int = 0) -> ScanReport:
+    def scan(
+        self,
+        store: Path | str,
+        num_workers: int = 1,
+        progress: bool = False,
+        seed: int = 0,
+        execute: Execute = run_jobs,
+    ) -> ScanReport:
         """Check every case and keep its statistics in ``<store>/fg_voxels.h5``.
 
         Each raw file is read once. Files whose size and modification time did not change since the last scan are not
@@ -100,9 +109,10 @@ class Datasource:
             num_workers: processes; 1 reads in this one.
             progress: show a bar with rate and time left.
             seed: of the foreground samples.
+            execute: where cases are read, see `fran.parallel.backends.backend`; local processes by default.
         """
         settings = ScanSettings(self.name, self.folder, self.labels, self.modality, self.patient_pattern, seed)
-        return scan(settings, self.pairs(), Path(store), num_workers, progress)
+        return scan(settings, self.pairs(), Path(store), num_workers, progress, execute)
 
 
 def _other_title(folder: Path, name: str | None) -> str | None:

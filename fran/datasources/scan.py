@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -18,6 +15,8 @@ from fran.datasources.measure import CaseResult, CaseTask, measure_case
 from fran.datasources.pairing import Pair, Pairing
 from fran.datasources.records import CaseFacts, CaseRecord
 from fran.errors import CaseProblem, CasesFailed, StoreError
+from fran.parallel.jobs import Execute, Failure
+from fran.parallel.local import run_jobs
 
 BYTES_PER_WORKER = 16 << 20
 """A worker takes about a second to start, in which one process reads this much."""
@@ -71,7 +70,14 @@ class ScanSettings:
     seed: int = 0
 
 
-def scan(settings: ScanSettings, pairing: Pairing, store_folder: Path, num_workers: int, progress: bool) -> ScanReport:
+def scan(
+    settings: ScanSettings,
+    pairing: Pairing,
+    store_folder: Path,
+    num_workers: int,
+    progress: bool,
+    execute: Execute = run_jobs,
+) -> ScanReport:
     """Scan the pairs of a datasource and bring its fg_voxels.h5 up to date."""
     report = ScanReport(settings.name, store_folder, problems=list(pairing.problems))
     former = _former_facts(settings.name, store_folder, report)
@@ -81,7 +87,7 @@ def scan(settings: ScanSettings, pairing: Pairing, store_folder: Path, num_worke
     report.n_reused = len(facts)
     tasks = [CaseTask(c, p.image, p.lm, settings.seed, former.get(c)) for c, p in pairs.items() if c not in facts]
     if tasks or former.keys() - pairs.keys():
-        _read(tasks, facts, report, num_workers, progress)
+        _read(tasks, facts, report, _results(tasks, num_workers, execute), progress)
     _judge(settings, [(pairs[c], facts[c]) for c in sorted(facts)], report)
     return report
 
@@ -119,14 +125,18 @@ def _note_removed(
 
 
 def _read(
-    tasks: Sequence[CaseTask], facts: dict[str, CaseFacts], report: ScanReport, num_workers: int, progress: bool
+    tasks: Sequence[CaseTask],
+    facts: dict[str, CaseFacts],
+    report: ScanReport,
+    results: Iterator[CaseResult],
+    progress: bool,
 ) -> None:
     """Measure `tasks`, add their facts, and write the file anew. An interruption keeps what was measured until then."""
     interruption: BaseException | None = None
     problems: list[CaseProblem] = []
     with store.writing(report.store, dict(facts)) as writer:
         try:
-            for result in _shown(_results(tasks, num_workers), len(tasks), report.datasource, progress):
+            for result in _shown(results, len(tasks), report.datasource, progress):
                 problems += result.problems
                 if result.facts is None:
                     report.n_read += 1
@@ -145,34 +155,17 @@ def _read(
         raise interruption
 
 
-def _results(tasks: Sequence[CaseTask], num_workers: int) -> Iterator[CaseResult]:
-    n_bytes = sum(path.stat().st_size for task in tasks for path in (task.image, task.lm) if path.is_file())
-    workers = min(num_workers, len(tasks), 1 + n_bytes // BYTES_PER_WORKER)
-    if workers <= 1:
-        yield from map(measure_case, tasks)
-        return
-    # spawn: a fork of a process with threads (HDF5, OpenMP, Lightning) may hang
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(measure_case, task): task for task in tasks}
-        try:
-            for future in as_completed(futures):
-                try:
-                    yield future.result()
-                except BrokenProcessPool:
-                    yield _died(futures[future])
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+def _results(tasks: Sequence[CaseTask], num_workers: int, execute: Execute) -> Iterator[CaseResult]:
+    if execute is run_jobs:
+        n_bytes = sum(path.stat().st_size for task in tasks for path in (task.image, task.lm) if path.is_file())
+        num_workers = min(num_workers, 1 + n_bytes // BYTES_PER_WORKER)
+    for index, result in execute(measure_case, tasks, num_workers):
+        yield _died(tasks[index], result) if isinstance(result, Failure) else result
 
 
-def _died(task: CaseTask) -> CaseResult:
-    problem = CaseProblem(
-        task.case_id,
-        str(task.image),
-        "reading",
-        "a worker process that lives",
-        "one that was killed, most often for lack of memory; every case then still waiting is listed",
-        "scan again with fewer workers; finished cases are not read again",
-    )
+def _died(task: CaseTask, failure: Failure) -> CaseResult:
+    step = "scan again with fewer workers; finished cases are not read again"
+    problem = CaseProblem(task.case_id, str(task.image), "reading", "a worker that lives", failure.message, step)
     return CaseResult(task.case_id, problems=(problem,))
 
 

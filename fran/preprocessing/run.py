@@ -6,7 +6,7 @@ import fcntl
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,7 +14,8 @@ from pathlib import Path
 
 from fran.errors import CaseProblem, CasesFailed, DataError, StoreError
 from fran.io.manifest import MANIFEST_NAME, Manifest, ManifestEntry
-from fran.preprocessing.pool import Failure, run_jobs
+from fran.parallel.jobs import Execute, Failure
+from fran.parallel.local import run_jobs
 from fran.preprocessing.source import CaseJob
 from fran.preprocessing.summary import SUMMARY_FILES, write_summaries
 from fran.preprocessing.work import Outcome, StageParams, Task, is_current, work
@@ -24,7 +25,6 @@ LOCK_NAME = ".lock"
 _SAVE_SECONDS = 30.0
 
 ProgressCallback = Callable[[int, int, str], None]
-Execute = Callable[[Callable[[Task], Outcome], Sequence[Task], int], Iterable[tuple[int, Outcome | Failure]]]
 
 
 @dataclass(frozen=True)

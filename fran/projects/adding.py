@@ -12,6 +12,8 @@ from fran.datasources.datasource import LABELS_FILE, Datasource
 from fran.datasources.records import CaseRecord
 from fran.datasources.scan import ScanReport
 from fran.errors import CaseProblem, CasesFailed, ConfigError, Severity
+from fran.parallel.jobs import Execute
+from fran.parallel.local import run_jobs
 from fran.projects.database import CaseRow, Database, SourceRow
 from fran.projects.folders import ProjectFolders
 
@@ -57,6 +59,7 @@ def add_datasources(
     datasources: Sequence[tuple[Datasource, bool]],
     num_workers: int,
     progress: bool,
+    execute: Execute = run_jobs,
 ) -> AddReport:
     """Bring the database and the links up to date with `datasources`, each given with its test flag.
 
@@ -68,7 +71,7 @@ def add_datasources(
     report = AddReport()
     for datasource, _ in datasources:
         store = folders.statistics(datasource.name)
-        report.scans.append(datasource.scan(store, num_workers=num_workers, progress=progress))
+        report.scans.append(datasource.scan(store, num_workers=num_workers, progress=progress, execute=execute))
     with database.transaction() as transaction:
         former = {case.case_id: case for case in database.cases()}
         rows: dict[str, CaseRow] = {}

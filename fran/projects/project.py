@@ -12,6 +12,8 @@ from fran.datasources.store import read_arrays, read_facts
 from fran.errors import ConfigError, StoreError
 from fran.io.files import read_json, write_json
 from fran.labels import LabelGroups, LabelScheme, check_groups, group_labels
+from fran.parallel.jobs import Execute
+from fran.parallel.local import run_jobs
 from fran.projects.adding import AddReport, add_datasources
 from fran.projects.database import CaseRow, Database, PlanRow
 from fran.projects.folders import ProjectFolders, check_title
@@ -90,6 +92,7 @@ class Project:
         test: bool | Sequence[bool] = False,
         num_workers: int = 1,
         progress: bool = False,
+        execute: Execute = run_jobs,
     ) -> AddReport:
         """Scan datasources and store their good cases; running it again reads and stores only what changed.
 
@@ -99,6 +102,7 @@ class Project:
                 ``test`` stays one.
             num_workers: processes that read.
             progress: show bars.
+            execute: where files are read, see `fran.parallel.backends.backend`.
 
         Returns:
             what was stored and every problem; see `AddReport.raise_for_errors`.
@@ -112,7 +116,7 @@ class Project:
         if len(flags) != len(sources):
             raise ConfigError(f"test: expected one flag, or one for each of {len(sources)} datasources, found {flags}")
         pairs = [(source, flag or source.test) for source, flag in zip(sources, flags, strict=True)]
-        return add_datasources(self.folders, self.database, pairs, num_workers, progress)
+        return add_datasources(self.folders, self.database, pairs, num_workers, progress, execute)
 
     def cases(self) -> list[CaseRow]:
         """Every case in order of case id."""

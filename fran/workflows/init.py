@@ -30,6 +30,7 @@ _OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w.@/]*=")
 def init(job: Job[InitConfig]) -> None:
     """Check and add the datasources, assign folds, compute properties; bad cases are listed and left out."""
     from fran.datasources.datasource import Datasource
+    from fran.parallel.backends import backend
     from fran.projects.project import Project
     from fran.workflows.projects import folders_of
 
@@ -42,7 +43,8 @@ def init(job: Job[InitConfig]) -> None:
     ]
     project = Project(config.project.title, folders_of(config.paths, config.project))
     project.create(config.project.mnemonic)
-    report = project.add_data(sources, num_workers=config.num_processes, progress=True)
+    execute = backend(config.backend, config.ray_address)
+    report = project.add_data(sources, num_workers=config.num_processes, progress=True, execute=execute)
     for severity, level in (("note", logging.INFO), ("warning", logging.WARNING)):
         said = [p for p in report.problems if p.severity == severity]
         if said:

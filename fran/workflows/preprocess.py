@@ -10,7 +10,7 @@ from fran.errors import ConfigError, choices, problems_table
 from fran.plans.schema import Plan
 from fran.workflows.entry import Job, command, run_verb
 from fran.workflows.projects import existing_project
-from fran.workflows.schema import PreprocessVerbConfig
+from fran.workflows.schema import PreprocessConfig, PreprocessVerbConfig
 
 if TYPE_CHECKING:
     from fran.preprocessing.run import Summary
@@ -25,17 +25,18 @@ def preprocess(job: Job[PreprocessVerbConfig]) -> None:
     """Bring every case of the plan up to date and say what to run next."""
     config = job.config
     project = existing_project(config.paths, config.project)
-    bring_up_to_date(project, config, config.preprocess.num_processes)
+    bring_up_to_date(project, config, config.preprocess)
     log.info("next: %s", command("train", job.overrides))
 
 
-def bring_up_to_date(project: Project, plan: Plan, num_processes: int) -> Summary:
+def bring_up_to_date(project: Project, plan: Plan, how: PreprocessConfig) -> Summary:
     """Preprocess what the plan needs and is not there yet.
 
     Raises:
         CasesFailed: some cases failed; the others are done.
-        ConfigError: the plan names datasources that the project does not have.
+        ConfigError: the plan names datasources that the project does not have, or the backend cannot be used.
     """
+    from fran.parallel.backends import backend
     from fran.preprocessing.progress import progress_bar
     from fran.preprocessing.run import run_stage
     from fran.preprocessing.source import CaseJob
@@ -44,8 +45,9 @@ def bring_up_to_date(project: Project, plan: Plan, num_processes: int) -> Summar
     jobs = [CaseJob(r.case_id, r.image, r.lm, r.image_digest, r.lm_digest, r.modality, r.ds) for r in rows]
     everybody = [row.case_id for row in project.cases()]
     folder = plan_folder(project, plan)
+    execute = backend(how.backend, how.ray_address)
     with progress_bar("preprocess") as progress:
-        summary = run_stage(jobs, stage_params(plan), folder, num_processes, progress, also_listed=everybody)
+        summary = run_stage(jobs, stage_params(plan), folder, how.num_processes, progress, everybody, execute)
     if summary.notes:
         log.info("%d to know about\n%s", len(summary.notes), problems_table(summary.notes))
     made = summary.done + summary.adopted

@@ -53,9 +53,11 @@ class DatasourceConfig:
 
 @dataclass
 class PreprocessConfig:
-    """How preprocessing runs; never what it produces."""
+    """How preprocessing runs, never what it produces; see `fran.parallel.backends.backend`."""
 
     num_processes: int = 2
+    backend: str = "local"
+    ray_address: str = "auto"
 
 
 @dataclass
@@ -71,6 +73,8 @@ class InitConfig:
     test: bool = False
     patient_pattern: str | None = None
     num_processes: int = 2
+    backend: str = "local"
+    ray_address: str = "auto"
     strict: bool = False
 
 

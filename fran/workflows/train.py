@@ -43,7 +43,7 @@ def train(job: Job[TrainConfig]) -> None:
     split = _split(project, config, rows)
     # the network is tried before hours of preprocessing, the run folder is made after it
     complete_network(_spec(job, project, rows, split, Path()))
-    bring_up_to_date(project, config, config.preprocess.num_processes)
+    bring_up_to_date(project, config, config.preprocess)
     run_folder = _run_folder(project, config.resume) if config.resume else _new_run_folder(job, project)
     spec = _spec(job, project, rows, split, run_folder)
     loggers, callbacks = _tracking(job, project, spec)

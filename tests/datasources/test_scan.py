@@ -10,6 +10,7 @@ import pytest
 from fran.datasources import measure, scan, store
 from fran.datasources.datasource import Datasource
 from fran.errors import CaseProblem, CasesFailed, StoreError
+from fran.parallel.local import run_jobs
 
 from .raw_pairs import AFFINE, SHAPE, Writer, image_array, lm_array, save
 
@@ -139,13 +140,16 @@ class Deadly(measure.CaseTask):
         return os._exit, (1,)
 
 
-def test_killed_worker_is_a_problem_of_its_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_worker_is_a_problem_of_its_case_alone(
+    pair: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(scan, "BYTES_PER_WORKER", 1)
-    path = tmp_path / "raw_1.nii.gz"
-    path.write_bytes(b"0123")
-    results = list(scan._results([Deadly("raw_1", path, path, 0), Deadly("raw_2", path, path, 0)], 2))
-    assert {r.case_id for r in results} == {"raw_1", "raw_2"}
-    assert all("killed" in r.problems[0].found for r in results)
+    (image, lm), others = pair("raw_1"), [pair(f"raw_{k}") for k in (2, 3)]
+    tasks = [Deadly("raw_1", image, lm, 0), *(measure.CaseTask(f"raw_{k}", *o, 0) for k, o in enumerate(others, 2))]
+    results = {r.case_id: r for r in scan._results(tasks, 2, run_jobs)}
+    assert sorted(results) == ["raw_1", "raw_2", "raw_3"]
+    assert "exit status 1" in results["raw_1"].problems[0].found
+    assert all(results[c].facts is not None and not results[c].problems for c in ("raw_2", "raw_3"))
 
 
 def test_every_defect_in_one_pass_and_good_cases_kept(folder: Path, pair: Writer, tmp_path: Path) -> None:

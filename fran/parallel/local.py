@@ -1,4 +1,4 @@
-"""Run a function over jobs in several processes, where a process that dies is one failed job.
+"""Run a function over jobs in several local processes, where a process that dies is one failed job.
 
 ``concurrent.futures`` gives up on every job when the kernel kills one of its workers (which is what running out of
 memory looks like) and does not say which job did it. Here each worker has its own pipe: its death fails the job that it
@@ -10,34 +10,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
-Job = TypeVar("Job")
-Result = TypeVar("Result")
+from fran.parallel.jobs import ONE_THREAD, WORKER_DIED, Failure, Job, Result, attempt
 
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
 _STOP_SECONDS = 5
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A job that did not come to its end.
-
-    Attributes:
-        kind: name of the exception's class, or "WorkerDied".
-        message: the exception's text.
-        trace: the traceback as text.
-    """
-
-    kind: str
-    message: str
-    trace: str
 
 
 @dataclass
@@ -61,7 +43,7 @@ def run_jobs(
         index of the job, and its result or the reason why there is none.
     """
     if num_processes <= 1 or len(jobs) <= 1:
-        yield from ((i, _attempt(function, job)) for i, job in enumerate(jobs))
+        yield from ((i, attempt(function, job)) for i, job in enumerate(jobs))
         return
     waiting = iter(enumerate(jobs))
     workers: list[_Worker[Job]] = []
@@ -82,13 +64,6 @@ def run_jobs(
         _stop(workers)
 
 
-def _attempt(function: Callable[[Job], Result], job: Job) -> Result | Failure:
-    try:
-        return function(job)
-    except Exception as error:  # noqa: BLE001  (one bad job must not end the others; the whole traceback is kept)
-        return Failure(type(error).__name__, str(error), traceback.format_exc())
-
-
 def _start(function: Callable[[Job], Result]) -> _Worker[Job]:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
@@ -102,8 +77,8 @@ def _start(function: Callable[[Job], Result]) -> _Worker[Job]:
 @contextmanager
 def _single_threaded() -> Iterator[None]:
     """Thread limits that libraries read when they are imported, for the child that is started meanwhile."""
-    before = {name: os.environ.get(name) for name in _ONE_THREAD}
-    os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
     try:
         yield
     finally:
@@ -122,7 +97,7 @@ def _serve(function: Callable[[Any], Any], pipe: Connection) -> None:
             job = pipe.recv()
         except EOFError:
             return
-        pipe.send(_attempt(function, job))
+        pipe.send(attempt(function, job))
 
 
 def _give(worker: _Worker[Job], waiting: Iterator[tuple[int, Job]]) -> None:
@@ -156,7 +131,7 @@ def _death(process: BaseProcess) -> Failure:
         text = "the worker process was killed (SIGKILL), as the kernel does when memory runs out; use fewer processes"
     else:
         text = f"the worker process ended unexpectedly (exit status {code})"
-    return Failure("WorkerDied", text, "")
+    return Failure(WORKER_DIED, text, "")
 
 
 def _stop(workers: Sequence[_Worker[Job]]) -> None:

@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from fran.preprocessing.pool import Failure, run_jobs
+from fran.parallel.jobs import Failure
+from fran.parallel.local import run_jobs
 
 
 @pytest.mark.parametrize("num_processes", [1, 2])

@@ -1,0 +1,1 @@
+"""One way to map a function over jobs: in local processes, or on a Ray cluster."""

@@ -1,0 +1,123 @@
+"""Run a function over jobs on a Ray cluster; same promises as the local pool.
+
+Files are read and written where the task runs, so every node must see the raw data and the output under the same paths,
+and have fran installed.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fran.errors import ConfigError
+from fran.parallel.jobs import ONE_THREAD, WORKER_DIED, Failure, Job, Result, attempt
+
+_STORE_BYTES = 200_000_000  # results are small; Ray would take a third of the memory for them
+_ANSWER_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class RayCluster:
+    """A Ray cluster as a backend (`fran.parallel.jobs.Execute`).
+
+    Args:
+        address: ``"auto"`` for the cluster that runs on this machine (``$RAY_ADDRESS`` where set), ``"local"`` to start
+            one for the time of the call, or ``host:port`` of a head node.
+
+    Raises:
+        ConfigError: on a call, where Ray is not installed or no cluster answers.
+    """
+
+    address: str = "auto"
+
+    def __call__(
+        self, function: Callable[[Job], Result], jobs: Sequence[Job], num_processes: int
+    ) -> Iterator[tuple[int, Result | Failure]]:
+        """Results as they come; at most `num_processes` jobs at a time, one CPU each."""
+        if not jobs:
+            return
+        ray = _ray()
+        with _connected(ray, self.address, num_processes):
+            # a job that kills its worker would kill the next one too
+            remote = ray.remote(num_cpus=1, max_retries=0)(_single_threaded)
+            waiting = iter(enumerate(jobs))
+            running: dict[Any, int] = {}
+            for index, job in waiting:
+                running[remote.remote(function, job)] = index
+                if len(running) < max(num_processes, 1):
+                    continue
+                yield _first(ray, running)
+            while running:
+                yield _first(ray, running)
+
+
+def _single_threaded(function: Callable[[Any], Any], job: Any) -> Any:
+    """Body of a task."""
+    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+    return attempt(function, job)
+
+
+def _first(ray: Any, running: dict[Any, int]) -> tuple[int, Any]:
+    """Take the first job that is finished off `running`."""
+    (done,), _ = ray.wait(list(running), num_returns=1)
+    index = running.pop(done)
+    try:
+        return index, ray.get(done)
+    except ray.exceptions.OutOfMemoryError as error:
+        text = "Ray killed the worker because memory ran out; use fewer processes"
+        return index, Failure(WORKER_DIED, text, str(error))
+    except ray.exceptions.RayError as error:
+        text = f"the worker was killed, or its node was lost ({type(error).__name__}); most often memory ran out"
+        return index, Failure(WORKER_DIED, text, str(error))
+
+
+@contextmanager
+def _connected(ray: Any, address: str, num_cpus: int) -> Iterator[None]:
+    """A connection for the time of the block; one that is there already is used and kept."""
+    if ray.is_initialized():
+        yield
+        return
+    _check_reachable(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
+    own = {"num_cpus": max(num_cpus, 1), "object_store_memory": _STORE_BYTES, "include_dashboard": False}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **(own if address == "local" else {}))
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise _no_cluster(address, error) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself goes on asking an address where nobody answers for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str, error: Exception) -> ConfigError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return ConfigError(
+        f"ray_address: expected a Ray cluster at '{address}', found none ({reason}); start one with "
+        "`ray start --head`, or set ray_address=local"
+    )
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise ConfigError(
+            "backend: expected Ray to be installed for backend=ray, found none; pip install 'fran[ray]', or set "
+            "backend=local"
+        ) from error
+    return ray
