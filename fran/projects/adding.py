@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from fran.datasources.datasource import LABELS_FILE, Datasource
-from fran.datasources.records import CaseRecord
+from fran.datasources.datasource import Datasource
 from fran.datasources.scan import ScanReport
-from fran.errors import CaseProblem, CasesFailed, ConfigError, Severity
+from fran.errors import CaseProblem, CasesFailed, ConfigError
 from fran.parallel.jobs import Execute
 from fran.parallel.local import run_jobs
+from fran.projects import links
+from fran.projects.admission import Admission, label_name_problems, missing_problems
 from fran.projects.database import CaseRow, Database, SourceRow
 from fran.projects.folders import ProjectFolders
+from fran.projects.quality import write_qc
 
 
 @dataclass
@@ -57,39 +57,90 @@ def add_datasources(
     folders: ProjectFolders,
     database: Database,
     datasources: Sequence[tuple[Datasource, bool]],
-    num_workers: int,
-    progress: bool,
+    num_workers: int = 1,
+    progress: bool = False,
     execute: Execute = run_jobs,
+    strict: bool = False,
 ) -> AddReport:
     """Bring the database and the links up to date with `datasources`, each given with its test flag.
+
+    Reading raw files takes no lock; judging and storing does, so of two processes one waits for a moment.
+
+    Args:
+        folders: of the project.
+        database: of the project.
+        datasources: with their test flags.
+        num_workers: processes that read.
+        progress: show bars.
+        execute: where files are read, see `fran.parallel.backends.backend`.
+        strict: a warning leaves its case out, or its datasource where it is about the whole of it.
 
     Raises:
         ConfigError: two datasources of one name.
     """
-    sources = database.sources()
-    _check_names(sources, [ds for ds, _ in datasources])
+    _check_names(database.sources(), [ds for ds, _ in datasources])
     report = AddReport()
     for datasource, _ in datasources:
         store = folders.statistics(datasource.name)
-        report.scans.append(datasource.scan(store, num_workers=num_workers, progress=progress, execute=execute))
+        scanned = datasource.scan(store, num_workers=num_workers, progress=progress, execute=execute)
+        report.scans.append(strictly(scanned) if strict else scanned)
     with database.transaction() as transaction:
-        former = {case.case_id: case for case in database.cases()}
-        rows: dict[str, CaseRow] = {}
-        for (datasource, test), scan in zip(datasources, report.scans, strict=True):
-            report.problems += scan.problems
-            _note_missing(datasource.name, former.values(), report)
-            for record in scan.records:
-                _plan_case(record, datasource, test, folders, former, rows, report)
-        _check_copies(former, rows, report)
-        _check_label_names(sources, [ds for ds, _ in datasources], report)
-        changed = [row for row in rows.values() if row != former.get(row.case_id)]
-        with _links(list(rows.values()), folders):
+        sources = transaction.sources()
+        _check_names(sources, [ds for ds, _ in datasources])
+        former = {case.case_id: case for case in transaction.cases()}
+        before = links.targets(former.values())
+        links.recover(folders.link_journal, before)
+        problems = _Problems(strict)
+        rows = _admitted(folders, former, datasources, report.scans, problems)
+        for problem in label_name_problems(sources, [ds for ds, _ in datasources]):
+            problems.say(problem.case_id, problem)
+        _sort_out(former, rows, report)
+        with links.changing(folders.link_journal, before, links.targets({**former, **rows}.values())) as changed:
+            for datasource, test in datasources:
+                transaction.put_source(_source_row(datasource, test))
+            transaction.put_cases([rows[c] for c in (*report.added, *report.updated)])
             for datasource, _ in datasources:
-                names = datasource.labels or {}
-                transaction.put_source(SourceRow(datasource.name, datasource.alias, datasource.folder, names))
-            transaction.put_cases(changed)
-    _remove_stale_links(changed, former)
+                transaction.put_verdicts(datasource.name, problems.of(datasource.name))
+                report.problems += problems.of(datasource.name)
+            write_qc(folders.quality, transaction)
+    if changed:
+        finish_links(folders, database)
     return report
+
+
+def finish_links(folders: ProjectFolders, database: Database) -> None:
+    """Remove links that nobody wants after a change that was committed."""
+    with database.transaction() as transaction:
+        links.recover(folders.link_journal, links.targets(transaction.cases()))
+
+
+def strictly(scan: ScanReport) -> ScanReport:
+    """The same report with warnings as errors, and without the cases that they leave out."""
+    problems = [_stricter(p) for p in scan.problems]
+    refused = {p.case_id for p in problems if p.severity == "error"}
+    records = [] if scan.datasource in refused else [r for r in scan.records if r.case_id not in refused]
+    return replace(scan, problems=problems, records=records)
+
+
+def _stricter(problem: CaseProblem) -> CaseProblem:
+    return replace(problem, severity="error") if problem.severity == "warning" else problem
+
+
+class _Problems:
+    """Problems by datasource, in the order in which they were found."""
+
+    def __init__(self, strict: bool) -> None:
+        self._strict = strict
+        self._found: dict[str, list[CaseProblem]] = defaultdict(list)
+
+    def say(self, ds: str, problem: CaseProblem) -> None:
+        self._found[ds].append(_stricter(problem) if self._strict else problem)
+
+    def refused(self) -> set[tuple[str, str]]:
+        return {(ds, p.case_id) for ds, found in self._found.items() for p in found if p.severity == "error"}
+
+    def of(self, ds: str) -> list[CaseProblem]:
+        return self._found[ds]
 
 
 def _check_names(sources: Mapping[str, SourceRow], datasources: Sequence[Datasource]) -> None:
@@ -103,149 +154,42 @@ def _check_names(sources: Mapping[str, SourceRow], datasources: Sequence[Datasou
             )
 
 
-def _plan_case(
-    record: CaseRecord,
-    datasource: Datasource,
-    test: bool,
+def _admitted(
     folders: ProjectFolders,
     former: Mapping[str, CaseRow],
-    rows: dict[str, CaseRow],
-    report: AddReport,
-) -> None:
-    """Make the row of a good case, unless its id or the name of its link is taken."""
-    old = former.get(record.case_id)
-    owner = rows.get(record.case_id) or old
-    row = _row(record, datasource, test, folders, old)
-    if owner is not None and owner.ds != record.datasource:
-        found = f"{owner.image} of datasource {owner.ds} has it"
-        report.problems.append(
-            _problem(record, "case id", "an id that is free in the project", found, "rename the files")
-        )
-        return
-    for link, target in ((row.img_symlink, row.image), (row.lm_symlink, row.lm)):
-        if _is_taken(link, target, old):
-            step = "move it away; fran overwrites nothing it did not make"
-            problem = _problem(record, "link", f"{link} to be free", "something else of that name", step)
-            report.problems.append(problem)
-            return
-    if old is not None and test and not old.test:
-        found = f"a training case of fold {old.fold}"
-        step = "train again: runs made before have seen it"
-        report.problems.append(_problem(record, "test flag", "a case never trained on", found, step, "warning"))
-    rows[record.case_id] = row
-    (report.added if old is None else report.unchanged if row == old else report.updated).append(record.case_id)
+    datasources: Sequence[tuple[Datasource, bool]],
+    scans: Sequence[ScanReport],
+    problems: _Problems,
+) -> dict[str, CaseRow]:
+    admission = Admission(folders, former, problems.say)
+    for (datasource, test), scan in zip(datasources, scans, strict=True):
+        for problem in (*scan.problems, *missing_problems(datasource.name, former.values())):
+            problems.say(datasource.name, problem)
+        for record in scan.records:
+            admission.consider(record, datasource, test)
+    admission.separate()
+    admission.note_flags()
+    admission.note_copies()
+    refused = problems.refused()
+    return {case_id: row for case_id, row in admission.rows.items() if (row.ds, case_id) not in refused}
 
 
-def _row(record: CaseRecord, source: Datasource, test: bool, folders: ProjectFolders, old: CaseRow | None) -> CaseRow:
-    facts = record.facts
-    return CaseRow(
-        case_id=record.case_id,
-        ds=record.datasource,
-        alias=source.alias,
-        image=record.image,
-        lm=record.lm,
-        img_symlink=folders.raw_images / record.image.name,
-        lm_symlink=folders.raw_lms / record.lm.name,
-        fold=None if old is None or test else old.fold,
+def _sort_out(former: Mapping[str, CaseRow], rows: Mapping[str, CaseRow], report: AddReport) -> None:
+    for case_id, row in rows.items():
+        old = former.get(case_id)
+        (report.added if old is None else report.unchanged if row == old else report.updated).append(case_id)
+
+
+def _source_row(datasource: Datasource, test: bool) -> SourceRow:
+    annotated = getattr(datasource, "annotated", None)
+    return SourceRow(
+        name=datasource.name,
+        alias=datasource.alias,
+        folder=datasource.folder,
+        label_names=datasource.labels or {},
+        annotated=None if annotated is None else tuple(annotated),
+        ds_type=getattr(datasource, "ds_type", "full"),
         test=test,
-        labels=dict(facts.labels),
-        has_foreground=record.has_foreground,
-        spacing_mm=facts.spacing_mm,
-        size=facts.size,
-        image_digest=facts.image_stamp.digest,
-        lm_digest=facts.lm_stamp.digest,
-        patient=record.patient,
-        modality=record.modality,
+        modality=datasource.modality,
+        patient_pattern=datasource.patient_pattern,
     )
-
-
-def _is_taken(link: Path, target: Path, old: CaseRow | None) -> bool:
-    """Whether `link` exists and is neither right nor this case's own."""
-    if not link.is_symlink():
-        return link.exists()
-    return link.readlink() != target and (old is None or link not in (old.img_symlink, old.lm_symlink))
-
-
-def _check_copies(former: Mapping[str, CaseRow], rows: Mapping[str, CaseRow], report: AddReport) -> None:
-    """Warn of equal images in two datasources; inside one, the scan has done so."""
-    owners: dict[str, CaseRow] = {}
-    for row in {**former, **rows}.values():
-        first = owners.setdefault(row.image_digest, row)
-        if first.ds != row.ds and (row.case_id in rows or first.case_id in rows):
-            found = f"the same bytes as {first.image} of datasource {first.ds}"
-            step = "drop one of the copies; until then they share a fold"
-            if first.test != row.test:
-                step = "drop one of the copies: one is for training and the other for testing"
-            report.problems.append(
-                CaseProblem(row.case_id, str(row.image), "copies", "one case an image", found, step, "warning")
-            )
-
-
-def _check_label_names(sources: Mapping[str, SourceRow], added: Sequence[Datasource], report: AddReport) -> None:
-    """Warn where a value has one name here and another there."""
-    names: dict[int, tuple[str, str]] = {}
-    known = {name: source.label_names for name, source in sources.items()} | {d.name: d.labels or {} for d in added}
-    for ds, labels in sorted(known.items()):
-        for value, name in labels.items():
-            other, first = names.setdefault(value, (name, ds))
-            if other != name and any(d.name in (ds, first) for d in added):
-                found = f"'{other}' in {first}, '{name}' in {ds}"
-                step = "put the datasources into different label groups (set_lm_groups), or correct the names"
-                report.problems.append(
-                    CaseProblem(ds, LABELS_FILE, f"label {value}", "one name a value", found, step, "warning")
-                )
-
-
-def _note_missing(name: str, former: Iterable[CaseRow], report: AddReport) -> None:
-    for row in former:
-        if row.ds == name and not (row.image.exists() and row.lm.exists()):
-            found = "no longer there; the case stays in the project"
-            step = "restore the files"
-            report.problems.append(
-                CaseProblem(row.case_id, str(row.image), "raw files", "those of a stored case", found, step, "warning")
-            )
-
-
-@contextmanager
-def _links(rows: Sequence[CaseRow], folders: ProjectFolders) -> Iterator[None]:
-    """Make the links of `rows`; if the block fails, put back what was there."""
-    before: list[tuple[Path, Path | None]] = []
-    folders.raw_images.mkdir(parents=True, exist_ok=True)
-    folders.raw_lms.mkdir(parents=True, exist_ok=True)
-    try:
-        for row in rows:
-            for link, target in ((row.img_symlink, row.image), (row.lm_symlink, row.lm)):
-                old = link.readlink() if link.is_symlink() else None
-                if old != target:
-                    before.append((link, old))
-                    _link(link, target)
-        yield
-    except BaseException:
-        for link, old in before:
-            link.unlink(missing_ok=True)
-            if old is not None:
-                _link(link, old)
-        raise
-
-
-def _link(link: Path, target: Path) -> None:
-    temporary = link.with_name(f".tmp-{os.getpid()}-{link.name}")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(target)
-    temporary.replace(link)
-
-
-def _remove_stale_links(changed: Sequence[CaseRow], former: Mapping[str, CaseRow]) -> None:
-    for row in changed:
-        old = former.get(row.case_id)
-        if old is None:
-            continue
-        for link in {old.img_symlink, old.lm_symlink} - {row.img_symlink, row.lm_symlink}:
-            if link.is_symlink():
-                link.unlink()
-
-
-def _problem(
-    record: CaseRecord, what: str, expected: str, found: str, step: str, severity: Severity = "error"
-) -> CaseProblem:
-    return CaseProblem(record.case_id, str(record.image), what, expected, found, step, severity)

@@ -72,6 +72,16 @@ class ProjectFolders:
         return self.project / "mask_labels.json"
 
     @property
+    def quality(self) -> Path:
+        """qc.json, the verdicts about the cases."""
+        return self.project / "qc.json"
+
+    @property
+    def link_journal(self) -> Path:
+        """There while links to raw files change; see `fran.projects.links`."""
+        return self.project / "links.pending.json"
+
+    @property
     def logs(self) -> Path:
         """Logs."""
         return self.project / "logs"

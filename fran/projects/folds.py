@@ -1,16 +1,15 @@
-"""Validation folds: seeded, grouped by patient, stratified, balanced, and kept once they are given."""
+"""Validation folds: seeded, grouped by patient and content, stratified, balanced, and kept once they are given."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from fran.errors import ConfigError
 
-Fold = int | Literal["all"]
+Stratum = tuple[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class FoldCase:
         case_id: unique.
         patient: cases of one patient stay together.
         datasource: to be spread evenly.
-        labels: label values present, each to be spread evenly.
+        labels: label values present; each combination is to be spread evenly.
         content: digest of the image; copies stay together as if of one patient. Empty where unknown.
         test: kept for testing, gets no fold.
     """
@@ -33,14 +32,15 @@ class FoldCase:
     content: str = ""
     test: bool = False
 
+    @property
+    def stratum(self) -> Stratum:
+        """Datasource and labels present."""
+        return self.datasource, tuple(sorted(self.labels))
 
-@dataclass(frozen=True)
-class Split:
-    """Case ids to train on and to validate with, in order; `self_validated` where both are the same cases."""
-
-    train: tuple[str, ...]
-    val: tuple[str, ...]
-    self_validated: bool = False
+    @property
+    def bonds(self) -> list[tuple[str, str]]:
+        """What must not be on both sides of a split, as (kind, value)."""
+        return [(k, v) for k in ("patient", "content") if (v := getattr(self, k))]
 
 
 def assign_folds(
@@ -48,10 +48,12 @@ def assign_folds(
 ) -> dict[str, int]:
     """Validation fold of every case that is not kept for testing.
 
-    Groups (a patient's cases, and copies of one image) are taken in order of their rarest property, each to one of the
-    smallest folds, and among those to the one with the fewest cases of that property, then of the next rarest. So fold
-    sizes differ by at most the largest group, and properties (datasource; each label of a datasource; no label) are
-    spread as evenly as this allows. Ties are broken by a hash of the seed and the case ids, never by input order.
+    A group is dealt as a whole (a patient's cases, and copies of one image): groups of several cases
+    first, the largest first, then single cases, stratum by stratum, the rarest label first. Each goes to the fold that
+    has the fewest cases of its stratum; among those to the smallest fold; among those to the one with the fewest
+    cases of its rarest label, of the next rarest, and so on. Single cases of a stratum therefore differ by at most one
+    between folds, also after additions; fold sizes differ by at most one where all were dealt at once. Ties are broken
+    by a hash of the seed and the case ids, never by input order.
 
     Args:
         cases: of the project.
@@ -61,91 +63,86 @@ def assign_folds(
 
     Returns:
         fold by case id, existing ones included.
+
+    Raises:
+        ConfigError: fewer than two folds.
     """
     if n_folds < 2:
         raise ConfigError(f"n_folds: expected at least 2, found {n_folds}")
     candidates = sorted((c for c in cases if not c.test), key=lambda c: c.case_id)
-    folds = {c.case_id: existing[c.case_id] for c in candidates if c.case_id in existing}
-    n_folds = max(n_folds, 1 + max(folds.values(), default=0))
-    groups = _groups(candidates)
-    rarity = Counter(token for case in candidates for token in _tokens(case))
-    counts: list[Counter[str]] = [Counter() for _ in range(n_folds)]
-    sizes = [0] * n_folds
-
-    def put(cases_of_group: Iterable[FoldCase], fold: int) -> None:
-        for case in cases_of_group:
-            folds[case.case_id] = fold
-            counts[fold].update(_tokens(case))
-            sizes[fold] += 1
-
+    deal = _Deal(candidates, max(n_folds, 1 + max((existing.get(c.case_id, 0) for c in candidates), default=0)))
     for case in candidates:
         if case.case_id in existing:
-            put([case], existing[case.case_id])
+            deal.put([case], existing[case.case_id])
     fresh = []
-    for group in groups:
-        taken = Counter(folds[c.case_id] for c in group if c.case_id in folds)
-        missing = [c for c in group if c.case_id not in folds]
+    for group in groups(candidates):
+        taken = Counter(deal.folds[c.case_id] for c in group if c.case_id in deal.folds)
+        missing = [c for c in group if c.case_id not in deal.folds]
         if taken:
-            put(missing, min(taken, key=lambda f: (-taken[f], f)))
+            deal.put(missing, min(taken, key=lambda f: (-taken[f], f)))
         else:
             fresh.append(missing)
-    for group in sorted(fresh, key=lambda g: _order(g, rarity, seed)):
-        tokens = sorted({t for c in group for t in _tokens(c)}, key=lambda t: (rarity[t], t))
-        put(group, min(range(n_folds), key=lambda f: (sizes[f], [counts[f][t] for t in tokens], f)))
-    return dict(sorted(folds.items()))
+    for group in sorted(fresh, key=lambda g: deal.order(g, seed)):
+        deal.put(group, deal.best(group))
+    return dict(sorted(deal.folds.items()))
 
 
-def make_split(cases: Mapping[str, int | None], fold: Fold) -> Split:
-    """Cases to train on and to validate with.
-
-    Args:
-        cases: fold by case id, without test cases.
-        fold: the fold to validate with; ``"all"`` trains on every case and validates with the same.
-
-    Raises:
-        ConfigError: no case is in `fold`; the message lists the folds there are.
-    """
-    everything = tuple(sorted(cases))
-    if fold == "all":
-        return Split(everything, everything, self_validated=True)
-    present = sorted({f for f in cases.values() if f is not None})
-    val = tuple(c for c in everything if cases[c] == fold)
-    if not val:
-        raise ConfigError(f"fold: expected one of {', '.join(map(str, present))} or all, found {fold!r}")
-    train = tuple(c for c in everything if cases[c] is not None and cases[c] != fold)
-    if not train:
-        return Split(val, val, self_validated=True)
-    return Split(train, val)
-
-
-def _tokens(case: FoldCase) -> list[str]:
-    labels = [f"{case.datasource}\0{label}" for label in sorted(case.labels)]
-    return [case.datasource, *(labels or [f"{case.datasource}\0empty"])]
-
-
-def _order(group: Sequence[FoldCase], rarity: Mapping[str, int], seed: int) -> tuple[int, str, int, str]:
-    rarest = min({t for c in group for t in _tokens(c)}, key=lambda t: (rarity[t], t))
-    names = "\0".join([str(seed), *(c.case_id for c in group)])
-    return rarity[rarest], rarest, -len(group), hashlib.blake2b(names.encode(), digest_size=8).hexdigest()
-
-
-def _groups(cases: Sequence[FoldCase]) -> list[list[FoldCase]]:
-    """Cases joined by an equal patient or by equal image bytes, directly or through others."""
+def groups(cases: Sequence[FoldCase]) -> list[list[FoldCase]]:
+    """Cases joined by an equal patient or image, directly or through others; in order of case id."""
     parent = {c.case_id: c.case_id for c in cases}
 
     def root(case_id: str) -> str:
         while parent[case_id] != case_id:
+            parent[case_id] = parent[parent[case_id]]
             case_id = parent[case_id]
         return case_id
 
     seen: dict[tuple[str, str], str] = {}
     for case in cases:
-        for key in (("patient", case.patient), ("content", case.content)):
-            if key[1]:
-                first = seen.setdefault(key, case.case_id)
-                low, high = sorted((root(first), root(case.case_id)))
-                parent[high] = low
-    groups: dict[str, list[FoldCase]] = defaultdict(list)
-    for case in cases:
-        groups[root(case.case_id)].append(case)
-    return [groups[key] for key in sorted(groups)]
+        for bond in case.bonds:
+            low, high = sorted((root(seen.setdefault(bond, case.case_id)), root(case.case_id)))
+            parent[high] = low
+    joined: dict[str, list[FoldCase]] = {}
+    for case in sorted(cases, key=lambda c: c.case_id):
+        joined.setdefault(root(case.case_id), []).append(case)
+    return list(joined.values())
+
+
+class _Deal:
+    """Folds while they are dealt, with what each holds so far."""
+
+    def __init__(self, candidates: Sequence[FoldCase], n_folds: int) -> None:
+        self.folds: dict[str, int] = {}
+        self._sizes = [0] * n_folds
+        self._strata: list[Counter[Stratum]] = [Counter() for _ in range(n_folds)]
+        self._tokens: list[Counter[str]] = [Counter() for _ in range(n_folds)]
+        self._rarity = Counter(token for case in candidates for token in _tokens(case))
+
+    def put(self, group: Iterable[FoldCase], fold: int) -> None:
+        for case in group:
+            self.folds[case.case_id] = fold
+            self._sizes[fold] += 1
+            self._strata[fold][case.stratum] += 1
+            self._tokens[fold].update(_tokens(case))
+
+    def best(self, group: Sequence[FoldCase]) -> int:
+        strata = Counter(case.stratum for case in group)
+        tokens = sorted({t for c in group for t in _tokens(c)}, key=lambda t: (self._rarity[t], t))
+
+        def crowding(fold: int) -> tuple[int, int, list[int], int]:
+            # for one case the count of its stratum; for more, what adds least to the sum of squared counts
+            same = sum(n * self._strata[fold][stratum] for stratum, n in strata.items())
+            return same, self._sizes[fold], [self._tokens[fold][t] for t in tokens], fold
+
+        return min(range(len(self._sizes)), key=crowding)
+
+    def order(self, group: Sequence[FoldCase], seed: int) -> tuple[int, int, str, Stratum, str]:
+        rarest = min({t for c in group for t in _tokens(c)}, key=lambda t: (self._rarity[t], t))
+        names = "\0".join([str(seed), *(c.case_id for c in group)])
+        shuffled = hashlib.blake2b(names.encode(), digest_size=8).hexdigest()
+        return -len(group), self._rarity[rarest], rarest, min(c.stratum for c in group), shuffled
+
+
+def _tokens(case: FoldCase) -> list[str]:
+    labels = [f"{case.datasource}\0{label}" for label in sorted(case.labels)]
+    return [case.datasource, *(labels or [f"{case.datasource}\0empty"])]

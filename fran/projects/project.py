@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from fran.datasources.datasource import Datasource
@@ -14,11 +14,13 @@ from fran.io.files import read_json, write_json
 from fran.labels import LabelGroups, LabelScheme, check_groups, group_labels
 from fran.parallel.jobs import Execute
 from fran.parallel.local import run_jobs
+from fran.projects import assignment
 from fran.projects.adding import AddReport, add_datasources
 from fran.projects.database import CaseRow, Database, PlanRow
+from fran.projects.dropping import DropReport, drop_datasource
 from fran.projects.folders import ProjectFolders, check_title
-from fran.projects.folds import Fold, FoldCase, Split, assign_folds, make_split
 from fran.projects.properties import PropertyCase, global_properties, inputs_digest
+from fran.projects.splits import Fold, Split
 
 _NEXT = "call maybe_store_projectwide_properties()"
 
@@ -93,6 +95,7 @@ class Project:
         num_workers: int = 1,
         progress: bool = False,
         execute: Execute = run_jobs,
+        strict: bool = False,
     ) -> AddReport:
         """Scan datasources and store their good cases; running it again reads and stores only what changed.
 
@@ -103,6 +106,7 @@ class Project:
             num_workers: processes that read.
             progress: show bars.
             execute: where files are read, see `fran.parallel.backends.backend`.
+            strict: a warning leaves its case out, as an error does.
 
         Returns:
             what was stored and every problem; see `AddReport.raise_for_errors`.
@@ -116,7 +120,14 @@ class Project:
         if len(flags) != len(sources):
             raise ConfigError(f"test: expected one flag, or one for each of {len(sources)} datasources, found {flags}")
         pairs = [(source, flag or source.test) for source, flag in zip(sources, flags, strict=True)]
-        return add_datasources(self.folders, self.database, pairs, num_workers, progress, execute)
+        return add_datasources(self.folders, self.database, pairs, num_workers, progress, execute, strict)
+
+    def drop_data(self, name: str) -> DropReport:
+        """Take a datasource out of the project; see `fran.projects.dropping.drop_datasource`.
+
+        Adding it again reads nothing anew; its cases then get folds like new ones.
+        """
+        return drop_datasource(self.folders, self.database, name)
 
     def cases(self) -> list[CaseRow]:
         """Every case in order of case id."""
@@ -164,37 +175,17 @@ class Project:
         cases = self.training_cases()
         return bool(cases) and all(case.fold is not None for case in cases)
 
-    def assign_folds(self, n_folds: int = 5, seed: int = 0) -> dict[str, int]:
-        """Give a fold to the training cases that have none, and write validation_folds.json.
+    def assign_folds(
+        self, n_folds: int | None = None, seed: int | None = None, reassign: bool = False
+    ) -> dict[str, int]:
+        """Give a fold to the training cases that have none; see `fran.projects.assignment.assign`."""
+        return assignment.assign(self.folders, self.database, n_folds, seed, reassign)
 
-        See `fran.projects.folds.assign_folds`.
-        """
-        with self.database.transaction() as transaction:
-            cases = self.cases()
-            existing = {c.case_id: c.fold for c in cases if c.fold is not None}
-            folds = assign_folds(map(_fold_case, cases), existing, n_folds, seed)
-            transaction.set_folds({c: f for c, f in folds.items() if c not in existing})
-        by_fold = {f"fold_{fold}": sorted(c for c in folds if folds[c] == fold) for fold in set(folds.values())}
-        write_json(self.folders.validation_folds, by_fold | {"test": sorted(c.case_id for c in cases if c.test)})
-        return folds
+    def split(self, fold: Fold, datasources: Collection[str] | None = None) -> Split:
+        """Cases to train on and to validate with; see `fran.projects.assignment.split`."""
+        return assignment.split(self.folders, self.database, fold, datasources)
 
-    def split(self, fold: Fold) -> Split:
-        """Cases to train on and to validate with.
-
-        Raises:
-            StoreError: training cases without a fold.
-            ConfigError: no such fold.
-        """
-        folds = {case.case_id: case.fold for case in self.training_cases()}
-        unassigned = sum(f is None for f in folds.values())
-        if not folds or unassigned:
-            found = f"{unassigned} of {len(folds)} without one" if folds else "no training cases"
-            raise StoreError(
-                f"project {self.project_title}: expected a fold for every training case, found {found}; {_NEXT}"
-            )
-        return make_split(folds, fold)
-
-    def maybe_store_projectwide_properties(self, n_folds: int = 5, seed: int = 0) -> dict[str, Any]:
+    def maybe_store_projectwide_properties(self, n_folds: int | None = None, seed: int | None = None) -> dict[str, Any]:
         """Assign missing folds, and compute the global properties unless those on disk are of the same cases.
 
         Writes global_properties.json, validation_folds.json and mask_labels.json (in which rules that are there stay).
@@ -280,7 +271,3 @@ class Project:
         rules = {str(v): {"dusting_threshold": 0, "k_largest": None} for v in self.labels.values}
         if rules.keys() - stored.keys():
             write_json(path, rules | stored)
-
-
-def _fold_case(case: CaseRow) -> FoldCase:
-    return FoldCase(case.case_id, case.patient, case.ds, frozenset(case.labels), case.image_digest, case.test)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
     from fran.projects.database import CaseRow
-    from fran.projects.folds import Split
     from fran.projects.project import Project
+    from fran.projects.splits import Split
     from fran.training.fit import FitResult, TrainSpec
 
 log = logging.getLogger("fran.train")
@@ -40,7 +40,7 @@ def train(job: Job[TrainConfig]) -> None:
         job = _as_before(job, _run_folder(project, job.config.resume))
     config = job.config
     rows = cases_of(project, config)
-    split = _split(project, config, rows)
+    split = _split(project, config)
     # the network is tried before hours of preprocessing, the run folder is made after it
     complete_network(_spec(job, project, rows, split, Path()))
     bring_up_to_date(project, config, config.preprocess)
@@ -58,17 +58,24 @@ def check(config: TrainConfig) -> list[SettingProblem]:
     found: list[SettingProblem] = []
     for group in ("trainer", "augmentation", "tracking"):
         found += getattr(config, group).problems()
-    if config.fold != "all" and not (isinstance(config.fold, int) and config.fold >= 0):
-        found.append(SettingProblem("fold", config.fold, "the number of a fold, 0 to 4, or all"))
+    named = isinstance(config.fold, str) and config.fold
+    if not named and not (isinstance(config.fold, int) and config.fold >= 0):
+        expected = "the number of a fold (0 to 4), all, or the datasource to validate with and not to train on"
+        found.append(SettingProblem("fold", config.fold, expected))
     if config.run and config.resume:
         found.append(SettingProblem("run", config.run, "null together with resume, which keeps the run's name"))
     return found
 
 
-def _split(project: Project, config: TrainConfig, rows: Sequence[CaseRow]) -> Split:
-    from fran.projects.folds import make_split
-
-    return make_split({row.case_id: row.fold for row in rows if not row.test}, config.fold)
+def _split(project: Project, config: TrainConfig) -> Split:
+    split = project.split(config.fold, config.datasources)
+    if split.left_out:
+        some = ", ".join(split.left_out[:10]) + ", …" * (len(split.left_out) > 10)
+        log.warning(
+            "%d cases are left out of training: their patient or image is validated or tested on too: %s",
+            *(len(split.left_out), some),
+        )
+    return split
 
 
 def _spec(

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fran.errors import ConfigError
-from fran.projects.folds import FoldCase, Split, assign_folds, make_split
+from fran.projects.folds import FoldCase, assign_folds
 
 
 def singles(n: int, datasource: str = "a", labels: frozenset[int] = frozenset({1})) -> list[FoldCase]:
@@ -56,16 +56,48 @@ def test_existing_folds_stay(cases: list[FoldCase], n_folds: int, cut: int) -> N
     assert {c: later[c] for c in first} == first
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 43), st.integers(1, 19), st.integers(2, 6), st.integers(0, 9))
-def test_single_cases_are_balanced_and_stratified(n_a: int, n_b: int, n_folds: int, seed: int) -> None:
-    cases = singles(n_a) + singles(n_b, "b", frozenset())
+@st.composite
+def single_cases(draw: st.DrawFn) -> list[FoldCase]:
+    """Cases that nothing ties together, of up to three datasources and eight combinations of labels."""
+    n = draw(st.integers(1, 60))
+    labels = st.frozensets(st.integers(1, 3), max_size=3)
+    return [FoldCase(f"c_{k:03d}", f"c_{k:03d}", draw(st.sampled_from("abc")), draw(labels)) for k in range(n)]
+
+
+def spread(cases: list[FoldCase], folds: dict[str, int], n_folds: int) -> int:
+    """Largest difference between two folds in the number of cases."""
+    counts = Counter(folds[c.case_id] for c in cases)
+    sizes = [counts[f] for f in range(n_folds)]
+    return max(sizes) - min(sizes)
+
+
+def by_stratum(cases: list[FoldCase]) -> list[list[FoldCase]]:
+    strata = defaultdict(list)
+    for case in cases:
+        strata[case.stratum].append(case)
+    return list(strata.values())
+
+
+@settings(max_examples=100, deadline=None)
+@given(single_cases(), st.integers(2, 6), st.integers(0, 9))
+def test_single_cases_are_within_one_in_every_stratum(cases: list[FoldCase], n_folds: int, seed: int) -> None:
     folds = assign_folds(cases, {}, n_folds, seed)
-    sizes = [list(folds.values()).count(f) for f in range(n_folds)]
-    assert max(sizes) - min(sizes) <= 1
-    for name in "ab":
-        counts = [sum(folds[c.case_id] == f for c in cases if c.datasource == name) for f in range(n_folds)]
-        assert max(counts) - min(counts) <= 2
+    assert spread(cases, folds, n_folds) <= 1
+    assert all(spread(stratum, folds, n_folds) <= 1 for stratum in by_stratum(cases))
+
+
+@settings(max_examples=100, deadline=None)
+@given(single_cases(), st.lists(st.integers(0, 60), max_size=4), st.integers(2, 6), st.randoms())
+def test_additions_keep_old_folds_and_every_stratum_within_one(
+    cases: list[FoldCase], cuts: list[int], n_folds: int, random: object
+) -> None:
+    random.shuffle(cases)  # type: ignore[attr-defined]
+    folds: dict[str, int] = {}
+    for cut in [*sorted(cuts), len(cases)]:
+        before = folds
+        folds = assign_folds(cases[:cut], before, n_folds)
+        assert {c: folds[c] for c in before} == before
+        assert all(spread(stratum, folds, n_folds) <= 1 for stratum in by_stratum(cases[:cut]))
 
 
 def test_rare_label_is_spread() -> None:
@@ -95,15 +127,3 @@ def test_new_case_joins_its_patient() -> None:
 def test_too_few_folds() -> None:
     with pytest.raises(ConfigError, match="at least 2"):
         assign_folds(singles(3), {}, 1)
-
-
-def test_split() -> None:
-    folds = {"c": 0, "a": 1, "b": 1}
-    assert make_split(folds, 1) == Split(("c",), ("a", "b"))
-    assert make_split(folds, "all") == Split(("a", "b", "c"), ("a", "b", "c"), self_validated=True)
-    with pytest.raises(ConfigError, match="expected one of 0, 1 or all, found 4"):
-        make_split(folds, 4)
-
-
-def test_single_case_validates_itself() -> None:
-    assert make_split({"a": 0}, 0) == Split(("a",), ("a",), self_validated=True)

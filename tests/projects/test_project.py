@@ -11,8 +11,8 @@ import pytest
 from fran.datasources.datasource import Datasource
 from fran.errors import CasesFailed, ConfigError, StoreError
 from fran.io.files import read_json, write_json
-from fran.projects import adding
 from fran.projects.folders import ProjectFolders
+from fran.projects.links import make_link
 from fran.projects.project import Project
 
 from .raw_cases import write_cases
@@ -292,7 +292,7 @@ def test_layout(tmp_path: Path) -> None:
 
 def test_link_replaced_atomically(tmp_path: Path) -> None:
     link = tmp_path / "link"
-    adding._link(link, tmp_path / "a")
-    adding._link(link, tmp_path / "b")
+    make_link(link, tmp_path / "a")
+    make_link(link, tmp_path / "b")
     assert link.readlink() == tmp_path / "b"
     assert list(tmp_path.iterdir()) == [link]

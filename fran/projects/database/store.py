@@ -17,19 +17,15 @@ from fran.projects.database.schema import make_tables
 _BUSY_MS = 60_000
 
 
-def _upsert(table: str, columns: Sequence[str]) -> str:
-    key, *others = columns
-    return (
-        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join(f':{c}' for c in columns)}) "
-        f"ON CONFLICT ({key}) DO UPDATE SET {', '.join(f'{c} = excluded.{c}' for c in others)}"
-    )
+def _insert(table: str, columns: Sequence[str]) -> str:
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join(f':{c}' for c in columns)})"
 
 
-_PUT_CASE = _upsert("datasources", CASE_COLUMNS)
-_PUT_SOURCE = _upsert("sources", SOURCE_COLUMNS)
-_PUT_VERDICT = (
-    f"INSERT INTO verdicts (ds, {', '.join(VERDICT_COLUMNS)}) "
-    f"VALUES (:ds, {', '.join(f':{c}' for c in VERDICT_COLUMNS)})"
+_PUT_CASE = _insert("datasources", CASE_COLUMNS)
+_PUT_VERDICT = _insert("verdicts", ("ds", *VERDICT_COLUMNS))
+_PUT_SOURCE = (
+    f"{_insert('sources', SOURCE_COLUMNS)} ON CONFLICT (name) DO UPDATE "
+    f"SET {', '.join(f'{c} = excluded.{c}' for c in SOURCE_COLUMNS[1:])}"
 )
 
 
@@ -67,8 +63,7 @@ class Database:
     def cases(self) -> list[rows.CaseRow]:
         """Every case in order of case id."""
         with self._opened() as connection:
-            found = connection.execute(f"SELECT {', '.join(CASE_COLUMNS)} FROM datasources ORDER BY case_id").fetchall()
-        return [rows.case_row(row) for row in found]
+            return Reader(connection).cases()
 
     def count(self) -> int:
         """Number of cases."""
@@ -78,14 +73,12 @@ class Database:
     def sources(self) -> dict[str, rows.SourceRow]:
         """Datasources by name."""
         with self._opened() as connection:
-            found = connection.execute(f"SELECT {', '.join(SOURCE_COLUMNS)} FROM sources ORDER BY name").fetchall()
-        return {row["name"]: rows.source_row(row) for row in found}
+            return Reader(connection).sources()
 
     def verdicts(self, ds: str | None = None) -> list[rows.Verdict]:
-        """What the last `add_data` of each datasource found, in the order in which it was found."""
-        query = f"SELECT ds, {', '.join(VERDICT_COLUMNS)} FROM verdicts WHERE ? IS NULL OR ds = ? ORDER BY ds, rowid"
+        """What the last `add_data` of each datasource, or of one, found; in the order in which it was found."""
         with self._opened() as connection:
-            return [rows.verdict(row) for row in connection.execute(query, (ds, ds)).fetchall()]
+            return Reader(connection).verdicts(ds)
 
     def plans(self) -> list[rows.PlanRow]:
         """Plans in the order in which they were added."""
@@ -96,8 +89,7 @@ class Database:
     def setting(self, key: str) -> Any:
         """A stored setting, or None."""
         with self._opened() as connection:
-            row = connection.execute("SELECT value FROM settings WHERE key = ?", (key,)).fetchone()
-        return json.loads(row["value"]) if row else None
+            return Reader(connection).setting(key)
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
@@ -117,11 +109,35 @@ class Database:
             raise StoreError(f"{self.path}: expected a database that can be used, found: {error}{step}") from error
 
 
-class Transaction:
-    """Changes to a database; made by `Database.transaction`."""
+class Reader:
+    """Queries over one open connection: they see what its transaction has changed so far."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+
+    def cases(self) -> list[rows.CaseRow]:
+        """Every case in order of case id."""
+        query = f"SELECT {', '.join(CASE_COLUMNS)} FROM datasources ORDER BY case_id"
+        return [rows.case_row(row) for row in self._connection.execute(query).fetchall()]
+
+    def sources(self) -> dict[str, rows.SourceRow]:
+        """Datasources by name."""
+        query = f"SELECT {', '.join(SOURCE_COLUMNS)} FROM sources ORDER BY name"
+        return {row["name"]: rows.source_row(row) for row in self._connection.execute(query).fetchall()}
+
+    def verdicts(self, ds: str | None = None) -> list[rows.Verdict]:
+        """Verdicts of all datasources, or of one."""
+        query = f"SELECT ds, {', '.join(VERDICT_COLUMNS)} FROM verdicts WHERE ? IS NULL OR ds = ? ORDER BY ds, rowid"
+        return [rows.verdict(row) for row in self._connection.execute(query, (ds, ds)).fetchall()]
+
+    def setting(self, key: str) -> Any:
+        """A stored setting, or None."""
+        row = self._connection.execute("SELECT value FROM settings WHERE key = ?", (key,)).fetchone()
+        return json.loads(row["value"]) if row else None
+
+
+class Transaction(Reader):
+    """Changes to a database; made by `Database.transaction`."""
 
     def put_source(self, source: rows.SourceRow) -> None:
         """Add a datasource or replace what is known about it."""
@@ -129,7 +145,10 @@ class Transaction:
 
     def put_cases(self, cases: Iterable[rows.CaseRow]) -> None:
         """Add cases, or replace those of the same case id."""
-        self._connection.executemany(_PUT_CASE, [rows.case_values(case) for case in cases])
+        values = [rows.case_values(case) for case in cases]
+        # removed first: two folders may have changed places, and paths are unique
+        self._connection.executemany("DELETE FROM datasources WHERE case_id = :case_id", values)
+        self._connection.executemany(_PUT_CASE, values)
 
     def put_verdicts(self, ds: str, problems: Iterable[CaseProblem]) -> None:
         """Replace what is known about a datasource's quality."""
