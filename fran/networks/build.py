@@ -100,21 +100,28 @@ def stride_multiple(spec: Mapping[str, Any], patch_size: Vox, trusted: Iterable[
 
 
 def check_patch_size(spec: Mapping[str, Any], patch_size: Vox, trusted: Iterable[str] = ()) -> None:
-    """Raise `ConfigError` naming the nearest valid sizes when the network cannot take `patch_size`.
+    """Raise `ConfigError` naming the nearest valid sizes when the network cannot take `patch_size`."""
+    nearest = nearest_patch_sizes(spec, patch_size, trusted)
+    if nearest is not None:
+        raise _patch_error(spec, patch_size, nearest)
 
-    Networks that publish no rule are tried on the meta device, which computes shapes only.
+
+def nearest_patch_sizes(spec: Mapping[str, Any], patch_size: Vox, trusted: Iterable[str] = ()) -> list[Vox] | None:
+    """The valid sizes around a patch that the network cannot take; None where it can take it.
+
+    Networks that publish no rule are tried on the meta device, which computes shapes only; an empty list means that
+    no size around was found.
     """
     multiple = stride_multiple(spec, patch_size, trusted)
     if multiple is not None:
-        if any(n % m for n, m in zip(patch_size, multiple, strict=True)):
-            # a topology may change with the patch, so each proposal is held against its own rule
-            proposals = _neighbours(patch_size, multiple)
-            raise _patch_error(spec, patch_size, [size for size in proposals if _fits(spec, size, trusted)])
-        return
-    if not _runs(spec, patch_size, trusted):
-        tried = [_neighbours(patch_size, (m, m, m)) for m in _SEARCH_STEPS]
-        valid = next((sizes for sizes in tried if all(_runs(spec, size, trusted) for size in sizes)), [])
-        raise _patch_error(spec, patch_size, valid)
+        if not any(n % m for n, m in zip(patch_size, multiple, strict=True)):
+            return None
+        # a topology may change with the patch, so each proposal is held against its own rule
+        return [size for size in _neighbours(patch_size, multiple) if _fits(spec, size, trusted)]
+    if _runs(spec, patch_size, trusted):
+        return None
+    tried = [_neighbours(patch_size, (m, m, m)) for m in _SEARCH_STEPS]
+    return next((sizes for sizes in tried if all(_runs(spec, size, trusted) for size in sizes)), [])
 
 
 def _fits(spec: Mapping[str, Any], patch_size: Vox, trusted: Iterable[str]) -> bool:

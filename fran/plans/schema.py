@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
+
+from fran.errors import choices
 
 MODES = ("source", "whole", "lbd", "rbd", "pbd", "sourcepbd")
 MODE_ALIASES = {"src": "source", "baseline": "source", "kbd": "rbd", "patch": "pbd", "sourcepatch": "sourcepbd"}
 UNSET = "unset"
+FORMER_KEYS = {
+    "patch_size": "patch_dim0 (x and y) and patch_dim1 (z)",
+    "remapping_lbd_rbd": "remapping_lbd",
+    "remapping_lbd_kbd": "remapping_lbd",
+    "src_dest_labels": "remapping_train",
+    "lm_group": "lm_groups",
+}
+"""Names that people know from elsewhere, and the keys that say the same here."""
 
 
 def _key(default: Any, *, unit: str = "", read_by: str = "") -> Any:
@@ -108,3 +118,10 @@ class Plan:
     def canonical_mode(self) -> str:
         """`mode` with aliases replaced."""
         return MODE_ALIASES.get(self.mode, self.mode)
+
+
+def nearest_key(key: str) -> str:
+    """What to write instead of a key that no plan has, for the end of an error message."""
+    if key in FORMER_KEYS:
+        return f"write {FORMER_KEYS[key]}"
+    return choices(key, [f.name for f in fields(Plan)])

@@ -23,7 +23,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from fran.errors import SettingProblem, raise_for_settings
+from fran.errors import SettingProblem, choices, raise_for_settings
 from fran.plans.schema import Plan
 from fran.workflows.locations import conf_dir, user_conf_dirs
 from fran.workflows.plan_files import GROUP, find_plan, lint
@@ -52,8 +52,8 @@ class PlanLoader(ConfigLoaderImpl):
         self._overridden = ()
         if _is_frans(self.config_search_path):
             parsed = OverridesParser.create().parse_overrides(overrides)
-            raise_for_settings(_partial_mappings(parsed))
             folders = _file_folders(self.config_search_path)
+            raise_for_settings([*_partial_mappings(parsed), *_no_options(parsed, folders)])
             for plan in _chosen_plans(config_name, parsed, folders):
                 raise_for_settings(lint(plan, folders, OTHER_KEYS))
             self._overridden = {override.key_or_group for override in parsed}
@@ -99,6 +99,22 @@ def _partial_mappings(overrides: Sequence[Override]) -> list[SettingProblem]:
             expected = f"the whole mapping, as in '{top}={{1: 0, 2: 1}}'"
             place = f"command line: {override.input_line}"
             problems.append(SettingProblem(override.key_or_group, override.get_value_string(), expected, place))
+    return problems
+
+
+def _no_options(overrides: Sequence[Override], folders: Sequence[Path]) -> list[SettingProblem]:
+    """Overrides of a group by something that names none of its files, over which Hydra stumbles."""
+    problems = []
+    for override in overrides:
+        group = override.key_or_group
+        values = [file.stem for folder in folders for file in (folder / group).glob("*.yaml") if "." not in group]
+        if not values or override.is_delete() or override.is_sweep_override():
+            continue
+        value = override.value()
+        if isinstance(value, bool | int | float) or (group == GROUP and not isinstance(value, str)):
+            several = f"; one run each: -m {group}={','.join(map(str, value))}" if isinstance(value, list) else ""
+            expected = f"one name{several}; {choices(value, sorted(set(values)))}"
+            problems.append(SettingProblem(group, value, expected, f"command line: {override.input_line}"))
     return problems
 
 

@@ -13,7 +13,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from fran.errors import choices
-from fran.workflows.locations import conf_dir, user_conf_dirs
+from fran.plans.schema import FORMER_KEYS, Plan, nearest_key
+from fran.workflows.composition import search_folders
 from fran.workflows.provenance import line_of
 
 
@@ -25,6 +26,10 @@ def explain(error: BaseException) -> str:
         return _cycle()
     chain = list(_causes(error))
     lines = [_first_line(error)]
+    ambiguous = re.match(r"Ambiguous value for argument '([^=]+)=(.*)'", lines[0])
+    if ambiguous:
+        key, values = ambiguous.groups()
+        return f"{key} = {values}: several values; a list is '{key}=[{values}]', one run a value is -m {key}={values}"
     inner = next((e for e in chain if isinstance(e, OmegaConfBaseException)), None)
     if inner is not None and inner is not error:
         lines.append(_first_line(inner))
@@ -52,7 +57,7 @@ def _where(error: BaseException, inner: OmegaConfBaseException | None) -> list[s
     if named is None or inner is None:
         return []
     key = str(inner.full_key or inner.key or "")
-    for folder in (*user_conf_dirs(), conf_dir()):
+    for folder in search_folders():
         file = folder / f"{named.group(1)}.yaml"
         if file.is_file():
             line = line_of(file, "", key) or line_of(file, "", key.rpartition(".")[2])
@@ -62,7 +67,7 @@ def _where(error: BaseException, inner: OmegaConfBaseException | None) -> list[s
 
 def _options(group: str) -> list[str]:
     """Names of the files of a configuration group on the search path."""
-    folders = [folder / group for folder in (*user_conf_dirs(), conf_dir())]
+    folders = [folder / group for folder in search_folders()]
     return sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
 
 
@@ -87,8 +92,8 @@ def _not_yaml(error: yaml.YAMLError) -> str:
 
 
 def _cycle() -> str:
-    """The circle in which files name each other as parents."""
-    groups = {file.parent for folder in (*user_conf_dirs(), conf_dir()) for file in folder.rglob("*.yaml")}
+    """The circle in which files name each other as parents; circles of plans were refused before."""
+    groups = {file.parent for folder in search_folders() for file in folder.rglob("*.yaml")}
     for group in sorted(groups):
         parents = {file.stem: _parents(file) for file in group.glob("*.yaml")}
         for name in sorted(parents):
@@ -133,4 +138,6 @@ def _unknown_key(error: OmegaConfBaseException) -> list[str]:
         parent = error.parent_node
         known = [str(k) for k in parent] if isinstance(parent, DictConfig) and not parent._is_missing() else []
         return [f"unknown key '{error.full_key or key}'; {choices(key, known)}"] if known else []
-    return [f"unknown key '{error.full_key or key}'; {choices(key, [f.name for f in fields(schema)])}"]
+    known = [f.name for f in fields(schema)]
+    near = nearest_key(key) if key in FORMER_KEYS and issubclass(schema, Plan) else choices(key, known)
+    return [f"unknown key '{error.full_key or key}'; {near}"]

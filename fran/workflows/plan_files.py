@@ -14,9 +14,10 @@ from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from fran.errors import ConfigError, SettingProblem, choices
-from fran.plans.schema import Plan
+from fran.plans.schema import Plan, nearest_key
 
 HEADER = "# @package _global_"
 GROUP = "plan"
@@ -118,12 +119,24 @@ def _read(name: str, path: Path, mtime_ns: int) -> PlanFile:
     if node is not None and not isinstance(node, yaml.MappingNode):
         raise ConfigError(f"{path}: expected keys and values, found {text.strip()[:40]!r}")
     lines = {key.value: key.start_mark.line + 1 for key, _ in node.value} if node is not None else {}
-    content: Any = OmegaConf.to_container(OmegaConf.create(text)) if node is not None else {}
+    content = _content(path, lines) if node is not None else {}
     listed = next((v for k, v in (node.value if node is not None else []) if k.value == "defaults"), None)
     marks = [item.start_mark.line + 1 for item in listed.value] if isinstance(listed, yaml.SequenceNode) else []
     defaults = content.pop("defaults", None) or []
     pairs = tuple(zip(defaults, marks, strict=True)) if marks else ()
     return PlanFile(name, path, text.partition("\n")[0].strip(), content, lines, pairs)
+
+
+def _content(path: Path, lines: Mapping[str, int]) -> dict[str, Any]:
+    """Keys and values as OmegaConf reads them, interpolations left alone."""
+    try:
+        content: Any = OmegaConf.to_container(OmegaConf.load(path))
+    except OmegaConfBaseException as error:
+        line = lines.get(str(error.full_key or "").partition(".")[0].partition("[")[0], 1)
+        raise ConfigError(
+            f"{error.full_key}: expected a value or a reference ${{key}}, found {error}\n  in {path}:{line}"
+        ) from error
+    return dict(content)
 
 
 def lineage(name: str, folders: Sequence[Path]) -> Iterator[PlanFile]:
@@ -207,7 +220,7 @@ def _form(file: PlanFile, known: set[str]) -> Iterator[SettingProblem]:
     for key in file.values:
         if key not in known:
             yield SettingProblem(
-                key, file.values[key], f"a key of a plan; {choices(key, PLAN_KEYS)}", file.at(file.lines[key])
+                key, file.values[key], f"a key of a plan; {nearest_key(key)}", file.at(file.lines[key])
             )
     yield from _ancestry(file)
 

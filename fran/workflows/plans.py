@@ -13,8 +13,10 @@ from fran.errors import ConfigError, SettingProblem, choices
 from fran.plans.chain import OWN_KEYS, SHARED_KEYS
 from fran.plans.checks import check_chain, check_comparable, check_plan
 from fran.plans.schema import Plan
+from fran.workflows.checks import project_problems
 from fran.workflows.composition import search_folders
 from fran.workflows.plan_files import PLAN_KEYS, Stated, find_plan, full_name, plan_names, stated
+from fran.workflows.projects import folders_of
 
 if TYPE_CHECKING:
     from fran.workflows.entry import Job
@@ -99,9 +101,9 @@ def typed_plan(values: Mapping[str, Any], context: Mapping[str, Any]) -> Plan:
 
 
 def plan_problems(job: Job[Any]) -> list[SettingProblem]:
-    """Everything that is impossible about a job's plan, without looking at the project's data."""
+    """Everything that is impossible about a job's plan, for its project too where that has been made already."""
     plan = plan_of(job.config)
-    found = [*check_plan(plan), *_source_plan_override(job, plan)]
+    found = [*check_plan(plan), *_source_plan_override(job, plan), *_of_project(job, plan)]
     others = {}
     for key in ("plan_valid", "plan_test"):
         name = getattr(plan, key)
@@ -112,6 +114,13 @@ def plan_problems(job: Job[Any]) -> list[SettingProblem]:
     for key, other in others.items():
         found += check_comparable(plan, key, other)
     return found or check_chain(plan_chain(job))
+
+
+def _of_project(job: Job[Any], plan: Plan) -> list[SettingProblem]:
+    from fran.projects.project import Project
+
+    config = job.config
+    return project_problems(Project(config.project.title, folders_of(config.paths, config.project)), plan)
 
 
 def _source_plan_override(job: Job[Any], plan: Plan) -> Iterator[SettingProblem]:

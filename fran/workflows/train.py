@@ -12,6 +12,7 @@ import yaml
 from fran.errors import ConfigError, SettingProblem, StoreError, choices
 from fran.io.files import atomic_path, read_json, write_json
 from fran.labels import LabelScheme
+from fran.workflows.checks import network_problems
 from fran.workflows.entry import Job, recompose, run_verb
 from fran.workflows.preprocess import bring_up_to_date, cases_of, plan_folder
 from fran.workflows.projects import existing_project
@@ -64,7 +65,7 @@ def check(config: TrainConfig) -> list[SettingProblem]:
         found.append(SettingProblem("fold", config.fold, expected))
     if config.run and config.resume:
         found.append(SettingProblem("run", config.run, "null together with resume, which keeps the run's name"))
-    return found
+    return [*found, *network_problems(config.model, config)]
 
 
 def _split(project: Project, config: TrainConfig) -> Split:

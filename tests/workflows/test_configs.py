@@ -62,39 +62,6 @@ def test_what_is_stronger() -> None:
     assert composed("train", "trainer.max_epochs=3")["trainer"]["max_epochs"] == 3
 
 
-MISTAKES = [
-    ("train", "spacin=[1,1,1]", "did you mean 'spacing'"),
-    ("train", "+spacin=[1,1,1]", "did you mean 'spacing'"),
-    ("train", "trainer.max_epoch=3", "did you mean 'max_epochs'"),
-    ("train", "spacing=[1,1]", "three numbers in mm"),
-    ("train", "spacing=[0,1,1]", "three numbers in mm"),
-    ("train", "spacing=fast", "key: spacing"),
-    ("train", "patch_dim0=a", "key: patch_dim0"),
-    ("train", "patch_dim1=0", "from 1 to 1024"),
-    ("train", "plan=plam1", "did you mean 'plan1'"),
-    ("train", "model=dynunett", "did you mean 'dynunet'"),
-    ("train", "project=nobody", "fran init -t nobody"),
-    ("train", "mode=lbdd", "did you mean 'lbd'"),
-    ("train", "trainer.precision=fp8", "bf16-mixed"),
-    ("train", "trainer.optimiser.name=adam", "did you mean 'adamw'"),
-    ("train", "augmentation.noise_p=3", "from 0 to 1"),
-    ("train", "fold=7.5", "number of a fold"),
-    ("train", "spacing=[1,1", "quote lists"),
-    ("infer", "runs=[]", "one run at least"),
-    ("infer", "runs=[x]", "input: expected a value"),
-    ("score", "pred=here", "gt: expected a value"),
-]
-
-
-@pytest.mark.parametrize(("verb", "override", "words"), MISTAKES, ids=[f"{v} {o}" for v, o, _ in MISTAKES])
-def test_mistakes_end_in_one_clear_message(fran, verb: str, override: str, words: str) -> None:  # type: ignore[no-untyped-def]
-    extra = ("input=x",) if override == "runs=[]" else ()
-    done = fran(verb, override, *extra)
-    assert done.returncode == 2
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def test_a_users_plan_is_found_and_its_mistake_has_file_and_line(fran, fran_home: Path) -> None:  # type: ignore[no-untyped-def]
     folder = fran_home / "conf" / "plan"
     folder.mkdir(parents=True)
