@@ -7,6 +7,7 @@
 | `WINDOW` | float32 (6,) | (B, 6) | slope, inter, lower clip, upper clip, mean, std (the last four in raw units) |
 | `SEED` | int64 () | (B,) | seed of this sample's augmentation |
 | `CASE_ID` | str | list of B str | case the crop was cut from |
+| `ANNOTATED` | bool (C,) | (B, C) | channels that the case's annotators drew, background always; the batch lacks it where all are |
 """
 
 from __future__ import annotations
@@ -18,3 +19,4 @@ LM: Final = "lm"
 WINDOW: Final = "window"
 SEED: Final = "seed"
 CASE_ID: Final = "case_id"
+ANNOTATED: Final = "annotated"

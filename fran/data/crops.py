@@ -36,7 +36,7 @@ class CropDataset(Dataset[Sample]):
         case_weights: case id to relative frequency; without, every case comes once before any comes again.
         class_weights: label name to relative frequency among foreground classes; 1 for those not named.
 
-    A sample holds IMAGE and LM of `patch_size`, WINDOW, SEED and CASE_ID, see `fran.keys`.
+    A sample holds IMAGE and LM of `patch_size`, WINDOW, SEED, CASE_ID and ANNOTATED, see `fran.keys`.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class CropDataset(Dataset[Sample]):
             keys.WINDOW: self.source.window(case_id),
             keys.SEED: int(draw.integers(2**62)),
             keys.CASE_ID: case_id,
+            keys.ANNOTATED: self.source.annotated(case_id),
         }
 
     def _case(self, index: int, draw: np.random.Generator) -> str:
@@ -124,6 +125,7 @@ class CaseDataset(Dataset[Sample]):
             keys.WINDOW: self.source.window(case_id),
             keys.SEED: 0,
             keys.CASE_ID: case_id,
+            keys.ANNOTATED: self.source.annotated(case_id),
         }
 
 
@@ -150,9 +152,14 @@ class EpochSampler(Sampler[int]):
 
 
 def collate(samples: Sequence[Sample]) -> Sample:
-    """Batch with IMAGE int16 and LM integer (B, 1, x, y, z), WINDOW (B, 6), SEED and CASE_ID lists."""
+    """Batch with IMAGE int16 and LM integer (B, 1, x, y, z), WINDOW (B, 6), SEED and CASE_ID lists.
+
+    ANNOTATED (B, C) comes only with batches that lack a label somewhere, so that the others cost nothing.
+    """
     lm = np.stack([s[keys.LM] for s in samples])[:, None]
-    return {
+    annotated = np.stack([s[keys.ANNOTATED] for s in samples])
+    partly = {} if annotated.all() else {keys.ANNOTATED: torch.from_numpy(annotated)}
+    return partly | {
         keys.IMAGE: torch.from_numpy(np.stack([s[keys.IMAGE] for s in samples])[:, None]),
         # torch has few operations for uint16
         keys.LM: torch.from_numpy(lm if lm.dtype == np.uint8 else lm.astype(np.int32)),

@@ -35,6 +35,8 @@ class DataSpec:
         label_map: stored value to value, applied on the fly.
         case_weights: case id to relative sampling frequency.
         self_validated: validation on the training cases is meant, as with a project of one case.
+        unannotated: datasource to label values (of `labels`) that its annotators did not draw: there its cases
+            neither teach nor judge these labels.
     """
 
     manifest: Path
@@ -45,6 +47,7 @@ class DataSpec:
     label_map: Mapping[int, int] = field(default_factory=dict)
     case_weights: Mapping[str, float] = field(default_factory=dict)
     self_validated: bool = False
+    unannotated: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 class CropDataModule(pl.LightningDataModule):
@@ -102,7 +105,7 @@ class CropDataModule(pl.LightningDataModule):
 
     def _source(self, manifest: Manifest, ids: Sequence[str], cache: str) -> CaseSource:
         data = self.data
-        return CaseSource(manifest, ids, data.labels, data.properties, data.label_map, cache)
+        return CaseSource(manifest, ids, data.labels, data.properties, data.label_map, cache, data.unannotated)
 
     def setup(self, stage: str) -> None:
         """Fill the memory cache before workers are forked."""

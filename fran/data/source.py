@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,9 +34,11 @@ class CaseSource:
         properties: the dataset's properties for `window_for`.
         label_map: stored label value to label value, applied before `labels`; values not listed stay.
         cache: "none" reads from the files, "ram" keeps every volume in memory once it was read.
+        unannotated: datasource to the label values (after `label_map`) that its annotators did not draw.
 
     Raises:
-        CasesFailed: cases that the manifest lacks.
+        CasesFailed: cases that the manifest lacks, whose label map holds a value outside `labels`, or one that the
+            case's datasource is said not to annotate.
         ConfigError: no case, or an unknown cache.
     """
 
@@ -48,6 +50,7 @@ class CaseSource:
         properties: Mapping[str, Any],
         label_map: Mapping[int, int] | None = None,
         cache: str = "none",
+        unannotated: Mapping[str, Collection[int]] | None = None,
     ) -> None:
         if cache not in ("none", "ram"):
             raise ConfigError(f"trainer.cache: expected none or ram, found {cache!r}")
@@ -58,6 +61,8 @@ class CaseSource:
         self.properties = dict(properties)
         self.cache = cache
         self._table = _channel_table(labels, label_map or {})
+        self._hidden = _hidden_channels(labels, unannotated or {})
+        self._check_labels()
         self._readers: OrderedDict[str, CaseReader] = OrderedDict()
         self._foreground: OrderedDict[tuple[str, int], NDArray[np.generic]] = OrderedDict()
         self._volumes: dict[str, tuple[NDArray[np.int16], NDArray[Any]]] = {}
@@ -111,6 +116,12 @@ class CaseSource:
         counts = self.manifest.cases[case_id].labels
         return sorted({int(self._table[v]) for v, n in counts.items() if n} - {0})
 
+    def annotated(self, case_id: str) -> NDArray[np.bool_]:
+        """(C,) whether each channel was drawn in the case's datasource; background always."""
+        drawn = np.ones(self.labels.n_classes, dtype=bool)
+        drawn[list(self._hidden.get(self.manifest.cases[case_id].datasource, ()))] = False
+        return drawn
+
     def reader(self, case_id: str) -> CaseReader:
         """The case's reader, opened in this process; the least recently used one is closed beyond a bound."""
         if self._pid != os.getpid():
@@ -127,6 +138,31 @@ class CaseSource:
         """Read everything when the cache is "ram", so that forked workers share one copy."""
         for case_id in self.case_ids if self.cache == "ram" else ():
             self.volume(case_id)
+
+    def _check_labels(self) -> None:
+        """The manifest counts every label, so what would stop a training half-way is found without reading."""
+        problems = [p for case_id in self.case_ids for p in (self._unknown(case_id), self._not_drawn(case_id)) if p]
+        if problems:
+            raise CasesFailed(f"{len(problems)} of {len(self.case_ids)} cases have unexpected labels", problems)
+
+    def _unknown(self, case_id: str) -> CaseProblem | None:
+        counts = self.manifest.cases[case_id].labels
+        strangers = sorted(v for v, n in counts.items() if n and self._table[v] >= self.labels.n_classes)
+        if not strangers:
+            return None
+        expected, where = f"labels {[0, *self.labels.values]}", str(self.manifest.path(case_id))
+        step = "add them to the project's labels or remap them (remapping_train)"
+        return CaseProblem(case_id, where, "unknown labels", expected, f"also {strangers[:10]}", step)
+
+    def _not_drawn(self, case_id: str) -> CaseProblem | None:
+        datasource = self.manifest.cases[case_id].datasource
+        found = sorted(self._hidden.get(datasource, frozenset()) & set(self.channels_present(case_id)))
+        if not found:
+            return None
+        listed = ", ".join(self.labels.channel_names[channel] for channel in found)
+        expected, where = f"no label that datasource {datasource} does not annotate", str(self.manifest.path(case_id))
+        step = f"correct what {datasource} is said to annotate, or relabel the case"
+        return CaseProblem(case_id, where, "label said to be unannotated", expected, listed, step)
 
     def _channels(self, case_id: str, lm: NDArray[Any]) -> NDArray[Any]:
         channels: NDArray[Any] = self._table[lm]
@@ -145,6 +181,13 @@ def _channel_table(labels: LabelScheme, label_map: Mapping[int, int]) -> NDArray
     for stored, value in label_map.items():
         mapped[stored] = table[value]
     return mapped
+
+
+def _hidden_channels(labels: LabelScheme, unannotated: Mapping[str, Collection[int]]) -> dict[str, frozenset[int]]:
+    """Channels that each datasource did not annotate; values that are no label of this training do not matter."""
+    channel = {value: number for number, value in enumerate(labels.values, start=1)}
+    hidden = {ds: frozenset(channel[v] for v in values if v in channel) for ds, values in unannotated.items()}
+    return {ds: channels for ds, channels in hidden.items() if channels}
 
 
 def _check_cases(manifest: Manifest, case_ids: Sequence[str]) -> None:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fran.losses.marginal import merge_unannotated
+
 
 @dataclass(frozen=True)
 class Terms:
@@ -33,32 +35,29 @@ class _DiceCE(torch.autograd.Function):
     With P and R the sums of probability and reference of class c, and I that of their product, the derivative of the
     Dice term by the probability of class c is b_c, plus a_c where c is the true class:
 
-        a_c = -2 s / (P + R + smooth),  b_c = s (2 I + smooth) / (P + R + smooth)^2,  s = 1 / number of quotients
+        a_c = -2 s / (P + R + smooth),  b_c = s (2 I + smooth) / (P + R + smooth)^2,  s = share of this quotient
 
     and the softmax turns a derivative g by probabilities p into p (g - sum(p g)) by logits.
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, target: Tensor, terms: Terms) -> Tensor:
-        """Logits (B, C, V) float32, target (B, V) int64."""
+    def forward(ctx: Any, logits: Tensor, target: Tensor, terms: Terms, shares: Tensor) -> Tensor:
+        """Logits (B, C, V) float32, target (B, V) int64, shares see `dice_shares`."""
         log_p = functional.log_softmax(logits, dim=1)
         log_true = log_p.gather(1, target[:, None])[:, 0]
         weight = _voxel_weights(target, terms.class_weights)
         ce = -(log_true * weight).sum()
         p, true = log_p.exp_(), log_true.exp_()
         overlap, reference, predicted = _sums(p, true, target, batch=terms.batch)
-        counted = slice(0 if terms.include_background or logits.shape[1] == 1 else 1, None)
         total = reference + predicted + terms.smooth
         quotient = (2 * overlap + terms.smooth) / total
-        share = torch.zeros_like(total)
-        share[:, counted] = terms.dice_weight / quotient[:, counted].numel()
+        share = terms.dice_weight * shares
         ctx.save_for_backward(p, true, target, weight, -2 * share / total, share * quotient / total)
         ctx.ce_weight = terms.ce_weight
-        dice_loss = 1 - quotient[:, counted].mean()
-        return terms.dice_weight * dice_loss + terms.ce_weight * ce
+        return (share * (1 - quotient)).sum() + terms.ce_weight * ce
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         """Gradient by the logits."""
         p, true, target, weight, a, b = ctx.saved_tensors
         rows, classes = p.shape[:2]
@@ -68,7 +67,24 @@ class _DiceCE(torch.autograd.Function):
         pull = ctx.ce_weight * weight
         gradient = (b[:, :, None] - (mean - pull)[:, None]).mul_(p)
         gradient.scatter_add_(1, target[:, None], (at_true - pull)[:, None])
-        return gradient.mul_(grads[0]), None, None
+        return gradient.mul_(grads[0]), None, None, None
+
+
+def dice_shares(logits: Tensor, terms: Terms, annotated: Tensor | None = None) -> Tensor:
+    """Share of each class's quotient in the Dice term: (1, C) over the batch, else (B, C); together 1.
+
+    A class counts in a sample, or in the batch, that annotates it. Where none does, nothing is left to share.
+
+    Args:
+        logits: (B, C, ...).
+        terms: see `dice_ce_loss`.
+        annotated: (B, C) bool, None for everything.
+    """
+    rows, classes = logits.shape[:2]
+    counted = logits.new_ones(rows, classes) if annotated is None else annotated.to(logits.dtype)
+    counted = counted.amax(0, keepdim=True) if terms.batch else counted
+    counted[:, 0] = float(terms.include_background or classes == 1)
+    return counted / counted.sum(1, keepdim=True).clamp(min=1) / len(counted)
 
 
 def _voxel_weights(target: Tensor, class_weights: Tensor | None) -> Tensor:
@@ -92,7 +108,9 @@ def _sums(p: Tensor, true: Tensor, target: Tensor, *, batch: bool) -> tuple[Tens
     return sums[0].sum(0, keepdim=True), sums[1].sum(0, keepdim=True), sums[2].sum(0, keepdim=True)
 
 
-def dice_ce_loss(logits: Tensor, target: Tensor, terms: Terms | None = None) -> Tensor:
+def dice_ce_loss(
+    logits: Tensor, target: Tensor, terms: Terms | None = None, annotated: Tensor | None = None
+) -> Tensor:
     """Weighted sum of soft Dice loss and cross-entropy; 0 is perfect.
 
     Args:
@@ -101,10 +119,17 @@ def dice_ce_loss(logits: Tensor, target: Tensor, terms: Terms | None = None) -> 
         terms: factors of the terms; `batch` lets Dice's sums run over the batch, so that a class absent from one crop
             does not swing the loss; `include_background` counts class 0 in Dice; `smooth` is added to numerator and
             denominator; `class_weights` (C,) weigh the voxels of the cross-entropy.
+        annotated: (B, C) bool, the classes that were drawn in each sample; None for all. A class that was not counts as
+            background there, see `fran.losses.marginal`, and is left out of that sample's mean Dice. `target` must
+            not hold it.
     """
+    terms = terms or Terms()
     # bf16 has 8 bits of mantissa: sums over a million voxels would stand still
     with torch.autocast(logits.device.type, enabled=False):
-        arguments = (logits.float().flatten(2), target.flatten(1).long(), terms or Terms())
+        flat = logits.float().flatten(2)
+        if annotated is not None:
+            flat = merge_unannotated(flat, annotated)
+        arguments = (flat, target.flatten(1).long(), terms, dice_shares(flat, terms, annotated))
         loss: Tensor = _DiceCE.apply(*arguments)  # type: ignore[no-untyped-call]  # untyped upstream
         return loss
 
@@ -141,10 +166,12 @@ class DiceCELoss(nn.Module):
         self.terms = terms or Terms()
         self.register_buffer("class_weights", self.terms.class_weights, persistent=False)
 
-    def forward(self, output: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
-        """Scalar loss of a network's output against (B, 1, x, y, z) channel indices."""
+    def forward(
+        self, output: Tensor | Sequence[Tensor], target: Tensor, annotated: Tensor | None = None
+    ) -> Tensor:
+        """Scalar loss of a network's output against (B, 1, x, y, z) channel indices; (B, C) annotated or all."""
         terms = replace(self.terms, class_weights=self.class_weights)
         heads = heads_of(output)
         shares = [0.5**level for level in range(len(heads))]
-        losses = [dice_ce_loss(head, shrink(target, head.shape[2:]), terms) for head in heads]
+        losses = [dice_ce_loss(head, shrink(target, head.shape[2:]), terms, annotated) for head in heads]
         return torch.stack([share / sum(shares) * loss for share, loss in zip(shares, losses, strict=True)]).sum()

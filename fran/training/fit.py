@@ -272,7 +272,7 @@ def checkpoint_meta(spec: TrainSpec, network_spec: Mapping[str, Any], data: Crop
 def metric_columns(label_names: Sequence[str]) -> list[str]:
     """Names of the metrics that a training logs."""
     train = ["train/loss", "train/lr", "train/data_wait_share", "train/patches_per_s"]
-    return [*train, "val/dice", *(f"val/dice_{name}" for name in label_names)]
+    return [*train, "val/dice", *(f"val/{what}_{name}" for what in ("dice", "n") for name in label_names)]
 
 
 def _result(

@@ -81,8 +81,9 @@ class SegmentationModule(pl.LightningModule):
         validation: see `ValidationSettings`.
         channels_last: memory layout channels_last_3d.
 
-    Logs `train/loss`, `train/lr`, `train/data_wait_share`, `train/patches_per_s`, `val/dice` (mean over labels) and
-    `val/dice_<label name>` (mean over the cases that have the label in prediction or reference).
+    Logs `train/loss`, `train/lr`, `train/data_wait_share`, `train/patches_per_s`, `val/dice` (mean over labels),
+    `val/dice_<label name>` (mean over the cases that annotate the label and have it in prediction or reference) and
+    `val/n_<label name>`, the number of these cases.
     `case_dice` maps case id to Dice per label of the latest validation.
     """
 
@@ -161,7 +162,7 @@ class SegmentationModule(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Loss of one batch."""
-        loss: Tensor = self.loss(self(batch[keys.IMAGE]), batch[keys.LM])
+        loss: Tensor = self.loss(self(batch[keys.IMAGE]), batch[keys.LM], batch.get(keys.ANNOTATED))
         self._recent.append((loss.detach(), batch[keys.CASE_ID]))
         if not loss.is_cuda or len(self._recent) >= LOSS_WINDOW:
             self.check_losses()
@@ -197,21 +198,27 @@ class SegmentationModule(pl.LightningModule):
         self.case_dice = {}
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
-        """Dice per label of one case; returns case id, image, reference and predicted channels for callbacks."""
+        """Dice per label of one case; returns case id, image, reference and predicted channels for callbacks.
+
+        A label that the case's datasource does not annotate has no Dice: NaN, whatever is predicted there.
+        """
         image, lm, case_id = batch[keys.IMAGE], batch[keys.LM], batch[keys.CASE_ID][0]
         n_classes, how = self.labels.n_classes, self.validation
         channels = predict_channels(self.network, image, self.patch_size, n_classes, how.overlap, how.tile_batch)
         dice = dice_per_label(channels, lm[0, 0], n_classes)
+        if keys.ANNOTATED in batch:
+            dice = dice.masked_fill(~batch[keys.ANNOTATED][0, 1:], torch.nan)
         self.case_dice[case_id] = dice.cpu().numpy()
         return {keys.CASE_ID: case_id, keys.IMAGE: image, keys.LM: lm, "prediction": channels}
 
     def on_validation_epoch_end(self) -> None:
         """Log mean Dice over cases per label, and over labels."""
         self.case_dice = self._gathered(self.case_dice)
-        means = mean_dice(list(self.case_dice.values()), len(self.labels.values))
-        names = [f"val/dice_{name}" for name in self.labels.channel_names[1:]]
+        means, counts = mean_dice(list(self.case_dice.values()), len(self.labels.values))
         overall = float(np.nanmean(means)) if np.isfinite(means).any() else float("nan")
-        figures = {"val/dice": overall, **dict(zip(names, means.tolist(), strict=True))}
+        figures = {"val/dice": overall}
+        for name, mean, count in zip(self.labels.channel_names[1:], means.tolist(), counts.tolist(), strict=True):
+            figures |= {f"val/dice_{name}": mean, f"val/n_{name}": float(count)}
         self.log_dict({k: torch.tensor(v, device=self.device) for k, v in figures.items()}, sync_dist=True)
 
     def _gathered(self, mine: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
@@ -228,15 +235,12 @@ def loss_terms(loss: LossSettings) -> Terms:
     return Terms(loss.dice_weight, loss.ce_weight, loss.batch_dice, loss.include_background, loss.smooth, weights)
 
 
-def mean_dice(cases: Sequence[NDArray[np.float64]], n_labels: int) -> NDArray[np.float64]:
-    """(n_labels,) mean over cases, NaN left out; NaN for a label that no case has."""
-    if not cases:
-        return np.full(n_labels, np.nan)
-    stacked = np.stack(cases)
+def mean_dice(cases: Sequence[NDArray[np.float64]], n_labels: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Mean over the cases that have a Dice, and how many those are; both (n_labels,), NaN where there are none."""
+    stacked = np.stack(cases) if cases else np.empty((0, n_labels))
     counts = np.isfinite(stacked).sum(0)
     sums = np.nansum(stacked, axis=0)
-    means: NDArray[np.float64] = np.divide(sums, counts, out=np.full(n_labels, np.nan), where=counts > 0)
-    return means
+    return np.divide(sums, counts, out=np.full(n_labels, np.nan), where=counts > 0), counts
 
 
 def _loss_message(value: float, cases: Sequence[str], step: int, lr: float) -> str:

@@ -21,7 +21,10 @@ LABELS = LabelScheme((3, 7), {3: "organ", 7: "lesion"})
 CT_PROPERTIES = {"intensity_clip_range": [-100.0, 250.0], "mean_fg": 110.0, "std_fg": 50.0}
 
 
-def make_case(folder: Path, case_id: str, seed: int, shape=(36, 29, 22), modality="CT") -> ManifestEntry:
+def make_case(
+    folder: Path, case_id: str, seed: int, shape=(36, 29, 22), modality="CT", datasource="phantom", drawn=(3, 7)
+) -> ManifestEntry:
+    """A case whose image shows both structures and whose label map holds those that are `drawn`."""
     rng = np.random.default_rng(seed)
     grid = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), -1)
     centre = np.array(shape) * rng.uniform(0.4, 0.6, 3)
@@ -29,6 +32,7 @@ def make_case(folder: Path, case_id: str, seed: int, shape=(36, 29, 22), modalit
     lm[(((grid - centre) / (np.array(shape) * 0.3)) ** 2).sum(-1) < 1] = 3
     lm[(((grid - centre - [3, 2, 1]) / (np.array(shape) * 0.13)) ** 2).sum(-1) < 1] = 7
     raw = rng.normal(0, 15, shape) - 60 + 170 * (lm == 3) + 270 * (lm == 7)
+    lm[~np.isin(lm, drawn)] = 0
     slope, inter = (1.0, 0.0) if modality == "CT" else (0.01, 300.0)
     stored = np.round((raw - inter) / slope).astype(np.int16)
     labels = {int(v): int((lm == v).sum()) for v in (3, 7) if (lm == v).any()}
@@ -39,7 +43,7 @@ def make_case(folder: Path, case_id: str, seed: int, shape=(36, 29, 22), modalit
     path = folder / f"{case_id}.h5"
     write_case(path, stored, lm, meta, fg)
     size = path.stat().st_size
-    return ManifestEntry(path.name, meta.key, size, shape, SPACING_MM, labels, stats, modality, "phantom")
+    return ManifestEntry(path.name, meta.key, size, shape, SPACING_MM, labels, stats, modality, datasource)
 
 
 def make_folder(folder: Path, n_cases: int, modality: str = "CT") -> Manifest:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import pickle
 
 import numpy as np
@@ -111,10 +112,35 @@ def test_label_map_is_applied_on_the_fly(manifest, ct_properties):
     assert len(merged.foreground("case0", 1)) == both
 
 
-def test_unknown_label_names_case_and_value(manifest, ct_properties):
-    narrow = CaseSource(manifest, ["case0"], LabelScheme((3,)), ct_properties)
+def test_unknown_labels_name_cases_and_values_before_anything_is_read(manifest, ct_properties):
+    with pytest.raises(CasesFailed, match=r"(?s)2 of 2 cases.*case0.*also \[7\].*case1.*also \[7\]"):
+        CaseSource(manifest, ["case0", "case1"], LabelScheme((3,)), ct_properties)
+
+
+def test_a_label_that_the_manifest_does_not_count_is_still_refused(manifest, ct_properties):
+    forgetful = copy.deepcopy(manifest)
+    del forgetful.cases["case0"].labels[7]
     with pytest.raises(DataError, match=r"case0.*found also \[7\]"):
-        narrow.volume("case0")
+        CaseSource(forgetful, ["case0"], LabelScheme((3,)), ct_properties).volume("case0")
+
+
+def test_samples_say_which_channels_were_drawn(manifest, ct_properties):
+    scheme = LabelScheme((3, 7, 9), {3: "organ", 7: "lesion", 9: "vessel"})
+    source = CaseSource(manifest, ["case0"], scheme, ct_properties, unannotated={"phantom": (9,), "other": (3,)})
+    crops = CropDataset(source, PATCH)
+    assert crops[0][keys.ANNOTATED].tolist() == [True, True, True, False]
+    assert collate([crops[0], crops[1]])[keys.ANNOTATED].tolist() == 2 * [[True, True, True, False]]
+    complete = CaseSource(manifest, ["case0"], scheme, ct_properties, unannotated={"other": (3,)})
+    assert CaseDataset(complete)[0][keys.ANNOTATED].all()
+    assert keys.ANNOTATED not in collate([CaseDataset(complete)[0]])
+
+
+def test_a_label_said_to_be_unannotated_must_not_be_there(manifest, labels, ct_properties):
+    with pytest.raises(CasesFailed, match=r"(?s)case0.*datasource phantom does not annotate.*lesion"):
+        CaseSource(manifest, ["case0"], labels, ct_properties, unannotated={"phantom": (7,)})
+    merged = {3: 5, 7: 5}
+    with pytest.raises(CasesFailed, match="label_5"):
+        CaseSource(manifest, ["case0"], LabelScheme((5,)), ct_properties, merged, unannotated={"phantom": (5,)})
 
 
 def test_missing_cases_are_reported_together(manifest, labels, ct_properties):
@@ -151,6 +177,7 @@ def test_sixteen_bit_channels_become_int32():
         keys.WINDOW: np.zeros(6, np.float32),
         keys.SEED: 1,
         keys.CASE_ID: "a",
+        keys.ANNOTATED: np.array([True, False]),
     }
     batch = collate([sample, sample])
     assert batch[keys.LM].dtype == torch.int32

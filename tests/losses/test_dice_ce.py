@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fran.losses.dice_ce import DiceCELoss, Terms, _DiceCE, dice_ce_loss, heads_of, shrink
+from fran.losses.dice_ce import DiceCELoss, Terms, _DiceCE, dice_ce_loss, dice_shares, heads_of, shrink
 
 SHAPE = (12, 10, 6)
 
@@ -53,7 +53,7 @@ def test_gradient_of_all_settings_together_is_the_numerical_one(batch):
     terms = Terms(0.7, 1.3, batch, True, 1e-3, torch.tensor([0.2, 1.0, 3.0], dtype=torch.float64))
     target = torch.randint(0, 3, (2, 11))
     logits = torch.randn(2, 3, 11, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: 5 * _DiceCE.apply(x, target, terms), logits)
+    assert torch.autograd.gradcheck(lambda x: 5 * _DiceCE.apply(x, target, terms, dice_shares(x, terms)), logits)
 
 
 def test_perfect_prediction_is_near_zero(pair):

@@ -13,6 +13,22 @@ _spec.loader.exec_module(phantoms)
 manifest = phantoms.manifest
 
 
+@pytest.fixture(scope="session")
+def two_sources(tmp_path_factory):
+    """Manifest of two sources with the same images: `full` draws organ (3) and lesion (7), `half` the organ alone."""
+    from fran.io.manifest import Manifest
+
+    folder = tmp_path_factory.mktemp("two_sources")
+    made = Manifest(folder, "source", {"spacing": list(phantoms.SPACING_MM)}, "stagekey")
+    for number in range(11):
+        source, drawn = ("full", (3, 7)) if number < 5 else ("half", (3,))
+        shape = ((36, 29, 22), (33, 31, 20), (24, 40, 18))[number % 3]
+        case_id = f"{source}{number}"
+        made.cases[case_id] = phantoms.make_case(folder, case_id, number, shape, datasource=source, drawn=drawn)
+    made.save()
+    return made
+
+
 @pytest.fixture
 def make_spec(manifest, tmp_path):
     """Function: keyword arguments of `TrainerSettings` to a `TrainSpec` of a small training."""

@@ -13,8 +13,12 @@ from fran.training.validation import predict_channels
 
 def test_mean_dice_leaves_absent_labels_out():
     cases = [np.array([0.5, np.nan, np.nan]), np.array([1.0, 0.2, np.nan])]
-    np.testing.assert_allclose(mean_dice(cases, 3), [0.75, 0.2, np.nan])
-    assert np.isnan(mean_dice([], 2)).all()
+    means, counts = mean_dice(cases, 3)
+    np.testing.assert_allclose(means, [0.75, 0.2, np.nan])
+    assert counts.tolist() == [2, 1, 0]
+    means, counts = mean_dice([], 2)
+    assert np.isnan(means).all()
+    assert not counts.any()
 
 
 def test_progress_is_the_larger_of_steps_and_time():
