@@ -108,9 +108,7 @@ def _sums(p: Tensor, true: Tensor, target: Tensor, *, batch: bool) -> tuple[Tens
     return sums[0].sum(0, keepdim=True), sums[1].sum(0, keepdim=True), sums[2].sum(0, keepdim=True)
 
 
-def dice_ce_loss(
-    logits: Tensor, target: Tensor, terms: Terms | None = None, annotated: Tensor | None = None
-) -> Tensor:
+def dice_ce_loss(logits: Tensor, target: Tensor, terms: Terms | None = None, annotated: Tensor | None = None) -> Tensor:
     """Weighted sum of soft Dice loss and cross-entropy; 0 is perfect.
 
     Args:
@@ -166,9 +164,7 @@ class DiceCELoss(nn.Module):
         self.terms = terms or Terms()
         self.register_buffer("class_weights", self.terms.class_weights, persistent=False)
 
-    def forward(
-        self, output: Tensor | Sequence[Tensor], target: Tensor, annotated: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, output: Tensor | Sequence[Tensor], target: Tensor, annotated: Tensor | None = None) -> Tensor:
         """Scalar loss of a network's output against (B, 1, x, y, z) channel indices; (B, C) annotated or all."""
         terms = replace(self.terms, class_weights=self.class_weights)
         heads = heads_of(output)

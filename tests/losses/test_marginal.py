@@ -129,4 +129,3 @@ def test_it_can_be_compiled_in_one_piece(pair):
     logits = pair[0].flatten(2)
     compiled = torch.compile(merge_unannotated, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(logits, ANNOTATED), merge_unannotated(logits, ANNOTATED))
-

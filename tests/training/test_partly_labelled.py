@@ -13,50 +13,59 @@ from torch import nn
 from fran.data.datamodule import DataSpec
 from fran.errors import CasesFailed
 from fran.training.fit import fit
+from fran.training.settings import LossSettings
 
-FULL, HALF = ("full0",), tuple(f"half{n}" for n in range(5, 11))
-HELD_OUT = ("full1", "full2", "full3", "full4")
+FULL, HALF = ("full0", "full1"), tuple(f"half{n}" for n in range(5, 11))
+HELD_OUT = ("full2", "full3")
 UNANNOTATED = {"half": (7,)}
 
 
 def small_network():
-    """Intensity and a little surrounding suffice for the phantoms, and seconds for training."""
+    """The phantoms' structures differ in intensity, so single voxels suffice; it trains in seconds."""
     torch.manual_seed(1)
-    layers = [nn.Conv3d(1, 8, 3, padding=1), nn.LeakyReLU(), nn.Conv3d(8, 8, 3, padding=1), nn.LeakyReLU()]
-    return nn.Sequential(*layers, nn.Conv3d(8, 3, 1))
+    hidden = [nn.Conv3d(1, 16, 1), nn.LeakyReLU(), nn.Conv3d(16, 8, 1), nn.LeakyReLU()]
+    return nn.Sequential(*hidden, nn.Conv3d(8, 3, 1))
 
 
 @pytest.fixture
 def train(make_spec, two_sources):
     """Function: run name, training and validation cases, unannotated labels to the result of a small training."""
 
-    def run(name, train_ids, val_ids, unannotated=None, case_weights=None, **trainer):
-        spec = make_spec(name=name, **trainer)
-        more = {"unannotated": unannotated or {}, "case_weights": case_weights or {}}
-        data = DataSpec(two_sources.folder, train_ids, val_ids, spec.data.labels, spec.data.properties, **more)
+    def run(name, train_ids, val_ids, unannotated, **settings):
+        spec = make_spec(name=name, **settings)
+        ready = {"labels": spec.data.labels, "properties": spec.data.properties, "unannotated": unannotated}
+        data = DataSpec(two_sources.folder, train_ids, val_ids, **ready)
         return fit(dataclasses.replace(spec, data=data), small_network())
 
     return run
 
 
 def test_joining_a_partly_labelled_source_does_not_lower_the_label_it_lacks(train):
-    """One complete case; then 24 crops without the lesion drawn for each of its own. Measured: 0.956, 0.967, 0.535."""
-    how = {"max_epochs": 3, "steps_per_epoch": 50, "val_every_n_epochs": 3, "seed": 1}
-    often = dict.fromkeys(HALF, 4.0)
-    alone = train("alone", FULL, HELD_OUT, **how).metrics
-    joined = train("joined", FULL + HALF, HELD_OUT, UNANNOTATED, often, **how).metrics
-    as_background = train("as_background", FULL + HALF, HELD_OUT, None, often, **how).metrics
-    assert alone["val/dice_lesion"] > 0.9
+    """Two complete cases, then six that show the lesion undrawn. Measured with seeds 1 to 3: > 0.998, > 0.998, < 0.02.
+
+    Mostly cross-entropy, in which the majority decides what a voxel is; Dice alone resists the wrong teaching for long.
+    """
+    loss, optimiser = LossSettings(dice_weight=0.1), {"lr": 2e-2}
+    how = {"max_epochs": 1, "steps_per_epoch": 150, "batch_size": 4, "fg_fraction": 0.8, "seed": 1, "loss": loss}
+    alone, joined, as_background = (
+        train(name, cases, HELD_OUT, unannotated, **how, **optimiser).metrics
+        for name, cases, unannotated in [
+            ("alone", FULL, {}),
+            ("joined", FULL + HALF, UNANNOTATED),
+            ("as_background", FULL + HALF, {}),
+        ]
+    )
+    assert alone["val/dice_lesion"] > 0.95
     assert joined["val/dice_lesion"] > alone["val/dice_lesion"] - 0.02
     assert as_background["val/dice_lesion"] < alone["val/dice_lesion"] - 0.2
     assert min(m["val/dice_organ"] for m in (alone, joined, as_background)) > 0.95
 
 
 def test_validation_leaves_out_what_a_case_does_not_annotate(train, tmp_path):
-    result = train("run", FULL, ("full1", "half5", "half6"), UNANNOTATED, max_epochs=1, steps_per_epoch=25)
+    result = train("run", FULL, ("full2", "half5", "half6"), UNANNOTATED, max_epochs=1, steps_per_epoch=25)
     assert math.isnan(result.case_dice["half5"]["lesion"])
     assert result.case_dice["half5"]["organ"] > 0
-    assert result.metrics["val/dice_lesion"] == pytest.approx(result.case_dice["full1"]["lesion"])
+    assert result.metrics["val/dice_lesion"] == pytest.approx(result.case_dice["full2"]["lesion"])
     with (tmp_path / "run" / "metrics.csv").open() as stream:
         (row,) = csv.DictReader(stream)
     assert (row["val/n_organ"], row["val/n_lesion"]) == ("3", "1")
