@@ -8,16 +8,19 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from fran.datasources.judging import ScanSettings
 from fran.datasources.naming import check_datasource_name, check_folder_name
 from fran.datasources.pairing import Pairing, expected_title, pair_files
-from fran.datasources.scan import ScanReport, ScanSettings, scan
+from fran.datasources.scan import ScanReport, scan
 from fran.errors import ConfigError, choices
 from fran.io.files import read_json
+from fran.io.places import scan_folder
 from fran.labels import MAX_LABEL
 from fran.parallel.jobs import Execute
 from fran.parallel.local import run_jobs
 
 LABELS_FILE = "labels.json"
+DS_TYPES = ("full", "patch")
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Datasource:
         test: whether these cases are kept for testing.
         patient_pattern: regular expression searched in the image's file name; its first group, or else the whole
             match, is the patient. Equal patients of several datasources count as one.
+        ds_type: ``"full"``, a file a case; or ``"patch"``, many files a case, each of which is then a case by the whole
+            of its name, with the case it was cut from as its patient where no pattern says otherwise.
 
     Raises:
         ConfigError: an argument that cannot be used.
@@ -46,6 +51,7 @@ class Datasource:
     modality: str | None = None
     test: bool = False
     patient_pattern: str | None = None
+    ds_type: str = "full"
 
     def __post_init__(self) -> None:
         folder = Path(self.folder).expanduser().absolute()
@@ -58,6 +64,8 @@ class Datasource:
             check_datasource_name(name)
         labels = _read_labels(folder) if self.labels is None else self.labels
         _check_pattern(self.patient_pattern)
+        if self.ds_type not in DS_TYPES:
+            raise ConfigError(f"datasource {folder}: ds_type: {choices(self.ds_type, DS_TYPES)}")
         object.__setattr__(self, "folder", folder)
         object.__setattr__(self, "alias", self.alias or _other_title(folder, given))
         object.__setattr__(self, "name", given or folder.name)
@@ -88,7 +96,7 @@ class Datasource:
 
     def pairs(self) -> Pairing:
         """Match images with label maps by name, reading no file."""
-        return pair_files(self.folder, self.title, self.name)
+        return pair_files(self.folder, self.title, self.name, patches=self.ds_type == "patch")
 
     def scan(
         self,
@@ -97,6 +105,7 @@ class Datasource:
         progress: bool = False,
         seed: int = 0,
         execute: Execute = run_jobs,
+        strict: bool = False,
     ) -> ScanReport:
         """Check every case and keep its statistics in ``<store>/fg_voxels.h5``.
 
@@ -110,9 +119,14 @@ class Datasource:
             progress: show a bar with rate and time left.
             seed: of the foreground samples.
             execute: where cases are read, see `fran.parallel.backends.backend`; local processes by default.
+            strict: warnings keep a case out, as errors do.
         """
-        settings = ScanSettings(self.name, self.folder, self.labels, self.modality, self.patient_pattern, seed)
+        settings = ScanSettings(self.name, self.folder, self.labels, self.modality, self.patient_pattern, seed, strict)
         return scan(settings, self.pairs(), Path(store), num_workers, progress, execute)
+
+    def process(self, num_workers: int = 1, progress: bool = False) -> ScanReport:
+        """`scan`, with the statistics in a folder of fran's own: ``<home>/scans/<name>_<place>/fg_voxels.h5``."""
+        return self.scan(scan_folder(self.folder, self.name), num_workers, progress)
 
 
 def _other_title(folder: Path, name: str | None) -> str | None:

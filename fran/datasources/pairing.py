@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,16 +18,24 @@ LMS = "lms"
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and the label map of the same file name, whatever their formats."""
+    """An image and the label map of the same file name, whatever their formats.
+
+    Attributes:
+        name: the parts of that name; its `case_id` is the case that a patch was cut from.
+        image: file.
+        lm: file.
+        is_patch: one of several files of a case.
+    """
 
     name: CaseName
     image: Path
     lm: Path
+    is_patch: bool = False
 
     @property
     def case_id(self) -> str:
-        """``<title>_<case id>``."""
-        return self.name.case_id
+        """``<title>_<case id>``, or the whole name of a patch."""
+        return stem(self.image) if self.is_patch else self.name.case_id
 
 
 @dataclass
@@ -42,6 +51,7 @@ class _Side:
     """Files of ``images/`` or of ``lms/`` by case id, and the stems that were refused."""
 
     folder: Path
+    patches: bool
     files: dict[str, list[tuple[CaseName, Path]]] = field(default_factory=lambda: defaultdict(list))
     refused: set[str] = field(default_factory=set)
 
@@ -63,7 +73,7 @@ def expected_title(folder: Path, name: str | None, alias: str | None) -> str:
     return titles.pop() if len(titles) == 1 else folder.name
 
 
-def pair_files(folder: Path, title: str, source: str) -> Pairing:
+def pair_files(folder: Path, title: str, source: str, patches: bool = False) -> Pairing:
     """Match the files of ``<folder>/images`` with those of ``<folder>/lms``.
 
     Nothing is guessed: a case id met twice, a file without its partner and a name outside the rule are reported and
@@ -73,17 +83,17 @@ def pair_files(folder: Path, title: str, source: str) -> Pairing:
         folder: the datasource.
         title: what every file name must begin with.
         source: the datasource's name, for problems that belong to no case.
+        patches: whether each file is a case of its own, named by its whole name.
     """
     result = Pairing()
     missing = [f for f in (folder / IMAGES, folder / LMS) if not f.is_dir()]
     for path in missing:
-        result.problems.append(
-            _problem(source, path, "folder", "a folder beside its partner", "none", f"create {path} and fill it")
-        )
+        step = f"mkdir {shlex.quote(str(path))} and put the files into it"
+        result.problems.append(_problem(source, path, "folder", "a folder beside its partner", "none", step))
     if missing:
         return result
-    images = _collect(folder / IMAGES, title, source, result.problems, set())
-    lms = _collect(folder / LMS, title, source, result.problems, images.refused)
+    images = _collect(_Side(folder / IMAGES, patches), title, source, result.problems, set())
+    lms = _collect(_Side(folder / LMS, patches), title, source, result.problems, images.refused)
     for case_id in sorted(images.files.keys() | lms.files.keys()):
         _match(case_id, images, lms, result)
     if not result.pairs:
@@ -102,10 +112,9 @@ def _listed(folder: Path) -> list[Path]:
         return []
 
 
-def _collect(folder: Path, title: str, source: str, problems: list[CaseProblem], known: set[str]) -> _Side:
+def _collect(side: _Side, title: str, source: str, problems: list[CaseProblem], known: set[str]) -> _Side:
     """List one folder; stems in `known` were refused in the other one already and are not reported twice."""
-    side = _Side(folder)
-    for path in _listed(folder):
+    for path in _listed(side.folder):
         volume_name = path.name.lower().endswith(EXTENSIONS)
         if path.is_dir():
             side.refused.add(stem(path))
@@ -131,11 +140,12 @@ def _place(path: Path, title: str, side: _Side) -> CaseProblem | None:
     try:
         name = parse_file_name(path)
     except NameFault as fault:
-        return _problem(stem(path), path, "file name", FILE_RULE, str(fault), "rename the image and its label map")
+        step = f"rename the image and its label map; {_fix('names', path)} proposes names"
+        return _problem(stem(path), path, "file name", FILE_RULE, str(fault), step)
     if name.title != title:
-        step = f"rename image and label map, or pass alias={name.title} if every file of the datasource begins so"
+        step = f"pass alias={name.title} if every file of the datasource begins so, or rename: {_fix('names', path)}"
         return _problem(name.case_id, path, "title", f"'{title}_…'", f"'{name.title}_…'", step)
-    side.files[name.case_id].append((name, path))
+    side.files[stem(path) if side.patches else name.case_id].append((name, path))
     return None
 
 
@@ -145,7 +155,7 @@ def _match(case_id: str, images: _Side, lms: _Side, result: Pairing) -> None:
     for files in doubled:
         names = " and ".join(str(path) for _, path in files)
         result.problems.append(
-            _problem(case_id, files[0][1], "case id", "one file a case id", names, "keep one of them, rename the other")
+            _problem(case_id, files[0][1], "case id", "one file a case id", names, _doubled_step(files[0][1]))
         )
     if doubled:
         return
@@ -173,7 +183,15 @@ def _match(case_id: str, images: _Side, lms: _Side, result: Pairing) -> None:
             _problem(case_id, lm, "file name", f"the image's name {stem(image)}", stem(lm), "rename one of them")
         )
         return
-    result.pairs.append(Pair(name, image, lm))
+    result.pairs.append(Pair(name, image, lm, images.patches))
+
+
+def _fix(verb: str, path: Path) -> str:
+    return shlex.join(["fran", "fix", verb, str(path.parents[1])])
+
+
+def _doubled_step(path: Path) -> str:
+    return f"keep one of them, or give each an id of its own: {_fix('rename-duplicates', path)}"
 
 
 def _problem(

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fran.errors import CaseProblem
+
 Triple = tuple[float, float, float]
 Shape = tuple[int, int, int]
 PERCENTILES = (0.5, 5.0, 25.0, 50.0, 75.0, 95.0, 99.5)
@@ -66,6 +68,8 @@ class CaseFacts:
         integer_valued: whether every voxel of the image is a whole number.
         image: statistics of the whole image (percentiles good to one bin of `CaseArrays.bins`).
         foreground: statistics of the image where the label map is not 0; None where it is 0 everywhere.
+        image_content: digest of the image's voxels; equal for the same scan in another file format.
+        lm_content: the same of the label map; empty where nothing is labelled.
     """
 
     image_stamp: FileStamp
@@ -80,10 +84,20 @@ class CaseFacts:
     integer_valued: bool
     image: Stats
     foreground: Stats | None
+    image_content: str = ""
+    lm_content: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
-        return asdict(self) | {"labels": {str(v): n for v, n in self.labels.items()}}
+        # not asdict, which copies deeply and took longer than a small case does to measure
+        return {
+            **vars(self),
+            "image_stamp": vars(self.image_stamp),
+            "lm_stamp": vars(self.lm_stamp),
+            "labels": {str(v): n for v, n in self.labels.items()},
+            "image": vars(self.image),
+            "foreground": self.foreground and vars(self.foreground),
+        }
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> CaseFacts:
@@ -108,15 +122,41 @@ class CaseFacts:
         return self.image_stamp.digest, self.lm_stamp.digest
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """What is wrong with the bytes of a pair: it holds until one of the files changes."""
+
+    image_stamp: FileStamp
+    lm_stamp: FileStamp
+    problems: tuple[CaseProblem, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Refusal:
+        """Inverse of `to_dict`."""
+        problems = tuple(CaseProblem(**problem) for problem in stored["problems"])
+        return cls(FileStamp(**stored["image_stamp"]), FileStamp(**stored["lm_stamp"]), problems)
+
+    @property
+    def content(self) -> tuple[str, str]:
+        """Digests of image and label map."""
+        return self.image_stamp.digest, self.lm_stamp.digest
+
+
 @dataclass(frozen=True, eq=False)
 class CaseArrays:
     """The larger statistics of a case.
 
     Attributes:
-        sample: float32 (n,), at most 20 000 foreground voxels in raw units, drawn without replacement, in file order.
+        sample: float32 (n,), at most 20 000 foreground voxels in raw units, drawn without replacement, in random order:
+            the first k of them are a fair sample too.
         histogram: int64 (256,), foreground voxels in equal bins from `CaseFacts.foreground` min to max.
-        bins: float64 (4, m) of the whole image: lower bin edge, voxels, sum and sum of squares of each bin. Bins are
-            one unit wide, so exact, for whole numbers that span up to 4096; else 4096 equal bins from min to max.
+        bins: float64 (4, m) of the whole image: lower bin edge, voxels, sum and sum of squares of each bin that holds
+            any. Bins are one unit wide, so exact, for whole numbers that span up to 4096; else there are 4096 equal
+            ones from min to max.
     """
 
     sample: NDArray[np.float32]
@@ -129,9 +169,10 @@ class CaseRecord:
     """One good case of a datasource.
 
     Attributes:
-        case_id: ``<title>_<case id>``.
+        case_id: ``<title>_<case id>``, or the whole file name of a patch.
         datasource: name of the datasource.
-        patient: cases of one patient never part in a split; the case id where no pattern was given.
+        patient: cases of one patient never part in a split; where no pattern was given, the case id (of a patch: the id
+            of the case that it was cut from).
         modality: ``"CT"``, ``"MR"``, … as declared or inferred.
         image: file.
         lm: file.

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import re
+import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
-
-from fran.datasources import checks, store
+from fran.datasources import store
+from fran.datasources.judging import ScanSettings, judge
 from fran.datasources.measure import CaseResult, CaseTask, measure_case
 from fran.datasources.pairing import Pair, Pairing
-from fran.datasources.records import CaseFacts, CaseRecord
-from fran.errors import CaseProblem, CasesFailed, StoreError
+from fran.datasources.records import CaseFacts, CaseRecord, Refusal
+from fran.datasources.store import Index, StoredCase
+from fran.errors import CaseProblem, CasesFailed, Severity, StoreError
 from fran.parallel.jobs import Execute, Failure
 from fran.parallel.local import run_jobs
+from fran.parallel.progress import shown
+
+logger = logging.getLogger(__name__)
 
 BYTES_PER_WORKER = 16 << 20
 """A worker takes about a second to start, in which one process reads this much."""
+
+SEVERITIES: tuple[Severity, ...] = ("note", "warning", "error")
 
 
 @dataclass
@@ -30,8 +34,8 @@ class ScanReport:
         datasource: its name.
         records: good cases in order of case id.
         problems: everything found, of every severity, in one list.
-        n_read: cases whose files were read.
-        n_reused: cases whose stored facts still held.
+        n_read: cases whose files were decoded.
+        n_reused: cases of which everything was known, refused ones included.
         store: folder of the fg_voxels.h5.
     """
 
@@ -52,22 +56,19 @@ class ScanReport:
         """Whether nothing had to be left out."""
         return not self.errors
 
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """Case id to ``"ok"``, ``"note"``, ``"warning"`` or ``"error"``, whichever of its problems is the worst."""
+        verdicts = {record.case_id: "ok" for record in self.records}
+        for severity in SEVERITIES:
+            cases = (p.case_id for p in self.problems if p.severity == severity and p.case_id != self.datasource)
+            verdicts |= dict.fromkeys(cases, severity)
+        return dict(sorted(verdicts.items()))
+
     def raise_for_errors(self) -> None:
         """Raise `CasesFailed` with every error, where there is one."""
         if self.errors:
             raise CasesFailed(f"datasource {self.datasource}: {len(self.errors)} errors", self.errors)
-
-
-@dataclass(frozen=True)
-class ScanSettings:
-    """What a scan needs to know of its datasource; see `fran.datasources.datasource.Datasource`."""
-
-    name: str
-    folder: Path
-    labels: Mapping[int, str] | None
-    modality: str | None
-    patient_pattern: str | None
-    seed: int = 0
 
 
 def scan(
@@ -80,79 +81,75 @@ def scan(
 ) -> ScanReport:
     """Scan the pairs of a datasource and bring its fg_voxels.h5 up to date."""
     report = ScanReport(settings.name, store_folder, problems=list(pairing.problems))
-    former = _former_facts(settings.name, store_folder, report)
     pairs = {pair.case_id: pair for pair in pairing.pairs}
-    _note_removed(settings, former, pairs, report)
-    facts = {c: former[c] for c, p in pairs.items() if c in former and _unchanged(former[c], p)}
-    report.n_reused = len(facts)
-    tasks = [CaseTask(c, p.image, p.lm, settings.seed, former.get(c)) for c, p in pairs.items() if c not in facts]
-    if tasks or former.keys() - pairs.keys():
-        _read(tasks, facts, report, _results(tasks, num_workers, execute), progress)
-    _judge(settings, [(pairs[c], facts[c]) for c in sorted(facts)], report)
-    return report
+    with store.locked(store_folder, lambda: logger.warning("%s: waiting for another scan", settings.name)):
+        former, index = _former(settings.name, store_folder, report), Index()
+        _note_removed(settings, former, pairs, report)
+        known = former.cases | store.strays(store_folder, former)
+        tasks = _settle(settings, pairs, known, former.refused, index, store_folder)
+        report.n_reused = len(index.cases) + len(index.refused)
+        problems = [p for refusal in index.refused.values() for p in refusal.problems]
+        try:
+            for result in shown(_results(tasks, num_workers, execute), len(tasks), f"scan {settings.name}", progress):
+                problems += result.problems
+                _take(result, known, index, report)
+        finally:  # an interruption keeps what was measured until then
+            if (index.cases, index.refused) != (former.cases, former.refused):
+                store.write_index(store_folder, index)
+    report.problems += sorted(problems, key=lambda p: p.case_id)  # processes finish in any order
+    n_swapped = sum(p.what == "image and label map swapped" for p in problems)
+    judged = judge(settings, [(pairs[c], index.cases[c].facts) for c in sorted(index.cases)], n_swapped, len(pairs))
+    report.records, further = judged
+    report.problems += further
+    return _strictly(report) if settings.strict else report
 
 
-def _unchanged(facts: CaseFacts, pair: Pair) -> bool:
-    return facts.image_stamp.matches(pair.image) and facts.lm_stamp.matches(pair.lm)
-
-
-def _former_facts(source: str, folder: Path, report: ScanReport) -> dict[str, CaseFacts]:
+def _former(source: str, folder: Path, report: ScanReport) -> Index:
     try:
-        return store.read_facts(folder)
+        return store.read_index(folder)
     except StoreError as error:
         path = str(store.store_path(folder))
         found = str(error).removeprefix(f"{path}: ")
-        report.problems.append(
-            CaseProblem(
-                source, path, "statistics", "a file of this version", found, "nothing, it was rebuilt", "warning"
-            )
-        )
-        return {}
+        step = "nothing, it was rebuilt"
+        report.problems.append(CaseProblem(source, path, "statistics", "a file of this version", found, step, "note"))
+        return Index()
 
 
-def _note_removed(
-    settings: ScanSettings, former: Mapping[str, CaseFacts], pairs: Mapping[str, Pair], report: ScanReport
-) -> None:
-    gone = sorted(former.keys() - pairs.keys())
+def _note_removed(settings: ScanSettings, former: Index, pairs: Mapping[str, Pair], report: ScanReport) -> None:
+    gone = sorted(former.cases.keys() - pairs.keys())
     if gone:
         found = f"{len(gone)} cases of the last scan no longer there: {', '.join(gone[:10])}{', …' * (len(gone) > 10)}"
         step = "restore the files, unless they were removed on purpose"
-        report.problems.append(
-            CaseProblem(
-                settings.name, str(settings.folder), "removed cases", "every case of the last scan", found, step, "note"
-            )
-        )
+        where, expected = str(settings.folder), "every case of the last scan"
+        report.problems.append(CaseProblem(settings.name, where, "removed cases", expected, found, step, "note"))
 
 
-def _read(
-    tasks: Sequence[CaseTask],
-    facts: dict[str, CaseFacts],
-    report: ScanReport,
-    results: Iterator[CaseResult],
-    progress: bool,
-) -> None:
-    """Measure `tasks`, add their facts, and write the file anew. An interruption keeps what was measured until then."""
-    interruption: BaseException | None = None
-    problems: list[CaseProblem] = []
-    with store.writing(report.store, dict(facts)) as writer:
-        try:
-            for result in _shown(results, len(tasks), report.datasource, progress):
-                problems += result.problems
-                if result.facts is None:
-                    report.n_read += 1
-                elif result.arrays is None:
-                    report.n_reused += 1
-                    writer.keep(result.case_id, result.facts)
-                else:
-                    report.n_read += 1
-                    writer.add(result.case_id, result.facts, result.arrays)
-                if result.facts is not None:
-                    facts[result.case_id] = result.facts
-        except KeyboardInterrupt as error:
-            interruption = error
-    report.problems += sorted(problems, key=lambda p: p.case_id)  # processes finish in any order
-    if interruption is not None:
-        raise interruption
+def _settle(
+    settings: ScanSettings,
+    pairs: Mapping[str, Pair],
+    known: Mapping[str, StoredCase],
+    refused: Mapping[str, Refusal],
+    index: Index,
+    folder: Path,
+) -> list[CaseTask]:
+    """Put what is known of unchanged files into `index`; tasks for the others."""
+    tasks = []
+    for case_id, pair in pairs.items():
+        case, refusal = known.get(case_id), refused.get(case_id)
+        if case is not None and not store.is_whole(folder, case):
+            case = None
+        if case is not None and _unchanged(case.facts, pair):
+            index.cases[case_id] = case
+        elif refusal is not None and _unchanged(refusal, pair):
+            index.refused[case_id] = refusal
+        else:
+            former = case.facts if case is not None else refusal
+            tasks.append(CaseTask(case_id, pair.image, pair.lm, settings.seed, former))
+    return tasks
+
+
+def _unchanged(facts: CaseFacts | Refusal, pair: Pair) -> bool:
+    return facts.image_stamp.matches(pair.image) and facts.lm_stamp.matches(pair.lm)
 
 
 def _results(tasks: Sequence[CaseTask], num_workers: int, execute: Execute) -> Iterator[CaseResult]:
@@ -169,61 +166,23 @@ def _died(task: CaseTask, failure: Failure) -> CaseResult:
     return CaseResult(task.case_id, problems=(problem,))
 
 
-def _judge(settings: ScanSettings, found: Sequence[tuple[Pair, CaseFacts]], report: ScanReport) -> None:
-    good: list[tuple[Pair, CaseFacts]] = []
-    for pair, facts in found:
-        problems = checks.check_case(pair, facts, settings.labels)
-        patient = _patient(pair, settings.patient_pattern)
-        if patient is None:
-            problems.append(_no_patient(pair, settings.patient_pattern or ""))
-        report.problems += problems
-        if all(p.severity != "error" for p in problems):
-            good.append((pair, facts))
-            report.records.append(_record(settings, pair, facts, patient or pair.case_id))
-    folder = str(settings.folder)
-    together = checks.check_datasource(settings.name, folder, good, settings.labels)
-    if settings.modality is None and good:
-        together.append(checks.modality_note(settings.name, folder, [r.modality for r in report.records]))
-    report.problems += together
-    if any(p.severity == "error" for p in together):
-        report.records.clear()
+def _take(result: CaseResult, known: Mapping[str, StoredCase], index: Index, report: ScanReport) -> None:
+    """Keep what a worker found; a measured case is safe on disk when this returns."""
+    case_id, facts = result.case_id, result.facts
+    if facts is not None and result.arrays is None:
+        index.cases[case_id] = replace(known[case_id], facts=facts)
+        report.n_reused += 1
+        return
+    report.n_read += 1
+    if facts is not None and result.arrays is not None:
+        index.cases[case_id] = store.add_case(report.store, case_id, facts, result.arrays)
+    elif result.refusal is not None:
+        index.refused[case_id] = result.refusal
 
 
-def _record(settings: ScanSettings, pair: Pair, facts: CaseFacts, patient: str) -> CaseRecord:
-    modality = settings.modality or checks.infer_modality(facts)
-    return CaseRecord(pair.case_id, settings.name, patient, modality, pair.image, pair.lm, facts)
-
-
-def _patient(pair: Pair, pattern: str | None) -> str | None:
-    if pattern is None:
-        return pair.case_id
-    match = re.search(pattern, pair.image.name)
-    return (match.group(1) if match.re.groups else match.group()) if match else None
-
-
-def _no_patient(pair: Pair, pattern: str) -> CaseProblem:
-    return CaseProblem(
-        pair.case_id,
-        str(pair.image),
-        "patient",
-        f"a name that matches {pattern!r}",
-        pair.image.name,
-        "correct patient_pattern",
-    )
-
-
-class _RateColumn(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.1f} cases/s" if task.speed else "")
-
-
-def _shown(results: Iterator[CaseResult], total: int, name: str, progress: bool) -> Iterator[CaseResult]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _RateColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, disable=not progress) as bar:
-        yield from bar.track(results, total=total, description=f"scan {name}")
+def _strictly(report: ScanReport) -> ScanReport:
+    """The report with warnings as errors, without the cases that they are about."""
+    problems = [replace(p, severity="error") if p.severity == "warning" else p for p in report.problems]
+    refused = {p.case_id for p in problems if p.severity == "error"}
+    records = [r for r in report.records if r.case_id not in refused and report.datasource not in refused]
+    return replace(report, problems=problems, records=records)

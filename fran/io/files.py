@@ -15,10 +15,15 @@ from fran.errors import StoreError
 
 
 @contextmanager
-def atomic_path(path: Path | str) -> Iterator[Path]:
+def atomic_path(path: Path | str, durable: bool = True) -> Iterator[Path]:
     """Temporary name beside `path`, with its suffixes; synced and renamed to `path` when the block ends well.
 
     A reader never sees half a file, and a crash leaves the former version in place.
+
+    Args:
+        path: the file to write.
+        durable: whether that holds when the machine loses its power, too; where a file can be made again, waiting for
+            the disk may cost more than the file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,7 +33,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        _sync(temporary)
+        if durable:
+            _sync(temporary)
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     finally:

@@ -6,9 +6,11 @@ through SimpleITK, whose arrays are (z, y, x) in an LPS frame. docs/geometry.md 
 
 from __future__ import annotations
 
+import errno
 import json
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,8 +19,9 @@ from numpy.typing import NDArray
 
 from fran.errors import DataError, GeometryError
 from fran.geometry import Grid, Reorientation, reorientation_to_ras
-from fran.io import itk, nifti
+from fran.io import nifti
 from fran.io.files import atomic_path
+from fran.io.sniff import HEAD_BYTES, kind_of
 from fran.labels import MAX_LABEL
 
 Role = Literal["image", "lm"]
@@ -72,25 +75,53 @@ def read_volume(path: Path | str, *, role: Role = "image") -> Volume:
         DataError: the file cannot be read as one 3-D volume of `role`; the message names the file and the reason.
         GeometryError: its axes are not orthogonal.
     """
+    volume = decode(path)
+    return as_label_map(volume) if role == "lm" else as_image(volume)
+
+
+def decode(path: Path | str, content: bytes | None = None) -> Volume:
+    """Read a volume with the voxels as stored; `as_image` or `as_label_map` then checks them.
+
+    Args:
+        path: the file.
+        content: its bytes, where they were read already.
+
+    Raises:
+        DataError: the file cannot be read as one 3-D volume.
+        GeometryError: its axes are not orthogonal.
+    """
     path = Path(path)
     _check_file(path)
-    array, affine = _codec(path).read(path)
+    array, affine = _codec(path, content).read(path, content)
     native = _native_grid(path, array.shape, affine)
-    if role == "lm":
-        array = _as_label_map(path, array)
-    else:
-        _check_finite(path, array)
-        if array.dtype == np.float64:
-            array = array.astype(np.float32)
     turn = reorientation_to_ras(native.affine)
     return Volume(turn.apply(array), turn.apply_grid(native), native, turn, path)
+
+
+def as_image(volume: Volume) -> Volume:
+    """The volume with finite intensities, float64 made float32.
+
+    Raises:
+        DataError: some are NaN or infinite.
+    """
+    _check_finite(volume.path, volume.array)
+    return replace(volume, array=volume.array.astype(np.float32)) if volume.array.dtype == np.float64 else volume
+
+
+def as_label_map(volume: Volume) -> Volume:
+    """The volume as uint8 or uint16.
+
+    Raises:
+        DataError: a value would change by it.
+    """
+    return replace(volume, array=_as_label_map(volume.path, volume.array))
 
 
 def read_native_grid(path: Path | str) -> Grid:
     """Grid of a file from its header, in the file's own axis order."""
     path = Path(path)
     _check_file(path)
-    shape, affine = _codec(path).read_header(path)
+    shape, affine = _codec(path, None).read_header(path)
     return _native_grid(path, shape, affine)
 
 
@@ -114,37 +145,73 @@ def write_label_map(
         raise DataError(f"{path}: label map: expected native shape {native.shape}, found {stored.shape}")
     note = json.dumps({"labels": {str(v): n for v, n in sorted((names or {}).items())}})
     with atomic_path(path) as temporary:
-        _codec(path).write(temporary, stored, native.affine, note)
+        _codec_of_name(path).write(temporary, stored, native.affine, note)
 
 
-def _codec(path: Path) -> Any:
+def _codec(path: Path, content: bytes | None) -> Any:
+    """The reader for a file's name, after a look whether its bytes are what the name says."""
+    codec = _codec_of_name(path)
+    kind = kind_of(_head(path) if content is None else content[:HEAD_BYTES])
+    if codec is nifti and kind in (".nii", ".nii.gz"):
+        return codec  # the reader goes by the bytes, compressed or not
+    if kind in EXTENSIONS and not path.name.lower().endswith(kind):
+        renamed = path.with_name(stem(path) + kind)
+        step = shlex.join(["mv", str(path), str(renamed)])
+        raise DataError(f"{path}: expected a {_extension(path)} file, found a {kind} file; rename it: {step}")
+    if kind not in EXTENSIONS and not kind.startswith(("unknown", "a gzip stream of unknown")):
+        raise DataError(f"{path}: expected a {_extension(path)} file, found {kind}; export the volume again")
+    return codec
+
+
+def _codec_of_name(path: Path) -> Any:
     name = path.name.lower()
     if name.endswith((".nii", ".nii.gz")):
         return nifti
     if name.endswith((".nrrd", ".mha")):
+        from fran.io import itk  # SimpleITK takes a while to load, and most people have NIfTI alone
+
         return itk
     raise DataError(f"{path}: expected a file ending in one of {', '.join(EXTENSIONS)}")
+
+
+def _extension(path: Path) -> str:
+    return path.name[len(stem(path)) :]
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(HEAD_BYTES)
 
 
 def _check_file(path: Path) -> None:
     try:
         size = path.stat().st_size
-    except FileNotFoundError as error:
-        kind = "a link to a file that is not there" if path.is_symlink() else "nothing"
-        raise DataError(f"{path}: expected a file, found {kind}") from error
-    except OSError as error:
-        raise DataError(f"{path}: expected a readable file, found: {error.strerror}") from error
-    if path.is_dir():
-        raise DataError(f"{path}: expected a file, found a directory")
-    if size == 0:
-        raise DataError(f"{path}: expected a volume, found an empty file of 0 bytes; copy it again")
-    try:
+        if path.is_dir():
+            raise DataError(f"{path}: expected a file, found a directory; move it out, and the volume in its place")
+        if size == 0:
+            raise DataError(f"{path}: expected a volume, found an empty file of 0 bytes; copy it again")
         with path.open("rb") as stream:
             head = stream.read(len(_LFS_MARK))
     except OSError as error:
-        raise DataError(f"{path}: expected a readable file, found: {error.strerror}") from error
+        raise unreadable(path, error) from error
     if head == _LFS_MARK:
-        raise DataError(f"{path}: expected a volume, found a git-lfs pointer; run `git lfs pull` in its repository")
+        command = f"cd {shlex.quote(str(path.parent))} && git lfs pull"
+        raise DataError(f"{path}: expected a volume, found a git-lfs pointer; fetch it: {command}")
+
+
+def unreadable(path: Path, error: OSError) -> DataError:
+    """What a failed attempt to open a file means to its owner."""
+    if error.errno == errno.ELOOP:
+        return DataError(f"{path}: expected a file, found a link that leads back to itself; put the file in its place")
+    if error.errno == errno.ENOENT and path.is_symlink():
+        target = path.readlink()
+        return DataError(f"{path}: expected a file, found a link to a file that is not there: {target}; restore it")
+    if isinstance(error, PermissionError):
+        command = shlex.join(["chmod", "u+r", str(path)])
+        return DataError(f"{path}: expected a readable file, found no permission to read it; give it: {command}")
+    if error.errno == errno.ENOENT:
+        return DataError(f"{path}: expected a file, found nothing; restore it")
+    return DataError(f"{path}: expected a readable file, found: {error.strerror}; restore it or its permissions")
 
 
 def _native_grid(path: Path, shape: tuple[int, ...], affine: NDArray[np.float64]) -> Grid:
@@ -185,5 +252,9 @@ def _as_label_map(path: Path, array: NDArray[Any]) -> NDArray[Any]:
             "map it to 0 or to a label of its own"
         )
     if high > MAX_LABEL:
-        raise DataError(f"{path}: label map: expected values from 0 to {MAX_LABEL}, found {high:g}")
+        count = int(np.count_nonzero(array > MAX_LABEL))
+        raise DataError(
+            f"{path}: label map: expected values from 0 to {MAX_LABEL}, found {high:g} in {count} voxels above it; "
+            "map them to smaller values, or is this an image?"
+        )
     return array.astype(np.uint8 if high <= 255 else np.uint16, copy=False)

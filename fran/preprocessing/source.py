@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fran.datasources.measure import TOLERANCE_VOXELS
+from fran.datasources.grids import TOLERANCE_VOXELS
 from fran.errors import CaseProblem, DataError, GeometryError
 from fran.geometry import Grid
 from fran.io.casefile import CaseMeta, write_case

@@ -15,8 +15,9 @@ import yaml
 
 from fran.errors import ConfigError, FranError, problems_table
 from fran.io.files import atomic_path
+from fran.io.places import home
 from fran.workflows.entry import Job, run_verb
-from fran.workflows.locations import conf_dir, home, user_conf_dirs
+from fran.workflows.locations import conf_dir, user_conf_dirs
 from fran.workflows.schema import DatasourceConfig, InitConfig, ProjectConfig, label_names
 
 if TYPE_CHECKING:

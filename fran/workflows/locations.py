@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from fran.errors import ConfigError
+from fran.io.places import home
 
 _OLD_KEYS = {
     "projects": "projects_folder",
@@ -25,11 +26,6 @@ def conf_dir() -> Path:
         if (candidate / "train.yaml").is_file():
             return candidate
     raise ConfigError(f"conf: expected {package / 'conf'} or {package.parent / 'conf'}, found neither; reinstall fran")
-
-
-def home() -> Path:
-    """Folder of everything fran keeps for a user: ``$FRAN_HOME``, or ``~/fran``."""
-    return Path(os.environ.get("FRAN_HOME") or Path.home() / "fran").expanduser().resolve()
 
 
 def user_conf_dirs() -> list[Path]:

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from fran.datasources import measure, scan, store
+from fran.datasources import measure, scan, statistics, store
 from fran.datasources.datasource import Datasource
 from fran.errors import CaseProblem, CasesFailed, StoreError
 from fran.parallel.local import run_jobs
@@ -113,11 +113,53 @@ def test_damaged_store_is_rebuilt(folder: Path, pair: Writer, tmp_path: Path) ->
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(StoreError, match="expected an HDF5 file"):
         store.read_facts(tmp_path / "store")
-    report = Datasource(folder).scan(tmp_path / "store")
-    assert report.n_read == 1
-    assert "statistics" in texts(report.problems, "warning")[0]
-    with h5py.File(path) as file:
-        assert set(file) == {"raw_1"}
+    report = Datasource(folder, modality="CT").scan(tmp_path / "store")
+    assert (report.n_read, report.n_reused) == (0, 1)  # the file of the case itself is whole
+    assert "statistics" in texts(report.problems, "note")[0]
+    assert Datasource(folder, modality="CT").scan(tmp_path / "store").problems == []
+
+
+def test_any_program_finds_the_cases_in_the_file(folder: Path, pair: Writer, tmp_path: Path) -> None:
+    pair("raw_1")
+    Datasource(folder).scan(tmp_path / "store")
+    with h5py.File(tmp_path / "store" / store.FILE_NAME) as file:
+        assert set(file) == {"index", "raw_1"}
+        assert file["raw_1/sample"].shape == (78,)
+        assert file["raw_1/histogram"][...].sum() == 78
+
+
+def test_spoilt_case_file_is_made_again(folder: Path, pair: Writer, tmp_path: Path) -> None:
+    pair("raw_1")
+    pair("raw_2")
+    first = Datasource(folder).scan(tmp_path / "store")
+    spoilt = next((tmp_path / "store" / store.CASES).glob("raw_2.*"))
+    spoilt.write_bytes(b"")
+    again = Datasource(folder).scan(tmp_path / "store")
+    assert (again.n_read, again.n_reused, again.records) == (1, 1, first.records)
+    assert [c for c, _ in store.read_arrays(tmp_path / "store", ["raw_1", "raw_2"])] == ["raw_1", "raw_2"]
+
+
+def test_part_of_a_sample_is_a_sample(folder: Path, pair: Writer, tmp_path: Path) -> None:
+    ramp = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE)
+    pair("raw_1", image=ramp, lm=np.ones(SHAPE, np.uint8))
+    Datasource(folder).scan(tmp_path / "store")
+    ((_, part),) = store.read_arrays(tmp_path / "store", ["raw_1"], limit=200)
+    ((_, whole),) = store.read_arrays(tmp_path / "store", ["raw_1"])
+    assert part.sample.tolist() == whole.sample[:200].tolist()
+    assert np.median(part.sample) == pytest.approx(np.median(ramp), rel=0.2)  # in file order it would be a seventh
+
+
+def test_refused_cases_are_not_read_again(folder: Path, pair: Writer, tmp_path: Path) -> None:
+    pair("raw_1")
+    pair("raw_2", lm=lm_array()[:, :, :-2])
+    pair("raw_3")[0].write_bytes(b"")
+    first = Datasource(folder).scan(tmp_path / "store")
+    again = Datasource(folder).scan(tmp_path / "store")
+    assert (first.n_read, again.n_read, again.n_reused) == (3, 0, 3)
+    assert again.problems == first.problems
+    pair("raw_2")
+    mended = Datasource(folder).scan(tmp_path / "store")
+    assert (mended.n_read, [r.case_id for r in mended.records]) == (1, ["raw_1", "raw_2"])
 
 
 def test_processes_give_the_same(folder: Path, pair: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,14 +223,17 @@ def test_every_defect_in_one_pass_and_good_cases_kept(folder: Path, pair: Writer
         report.raise_for_errors()
 
 
-def test_rounded_affine_is_harmonised_with_one_note(folder: Path, pair: Writer, tmp_path: Path) -> None:
+def test_rounded_affine_is_harmonised_and_noted(folder: Path, pair: Writer, tmp_path: Path) -> None:
     shifted = AFFINE + np.array([[0, 0, 0, 5e-5], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
     pair("raw_1", lm_affine=shifted)
-    pair("raw_2", lm_affine=shifted)
+    pair("raw_2", lm=lm_array()[::-1].copy(), lm_affine=shifted)
     report = Datasource(folder, modality="CT").scan(tmp_path / "store")
     assert len(report.records) == 2
-    (note,) = report.problems
-    assert (note.severity, note.what) == ("note", "rounded affines")
+    assert [(p.case_id, p.severity, p.what) for p in report.problems] == [
+        ("raw_1", "note", "rounded affine"),
+        ("raw_2", "note", "rounded affine"),
+    ]
+    assert report.verdicts == {"raw_1": "note", "raw_2": "note"}
 
 
 @pytest.mark.parametrize(("shift_mm", "kept"), [(0.4, True), (0.7, False)])
@@ -236,7 +281,9 @@ def test_label_in_one_case_alone(folder: Path, pair: Writer, tmp_path: Path) -> 
     for k in range(5):
         pair(f"raw_{k}", lm=odd if k == 3 else None)
     report = Datasource(folder).scan(tmp_path / "store")
-    assert "7 in raw_3 alone; cases per label 1: 5, 2: 5, 7: 1" in texts(report.problems, "warning")[0]
+    (warning,) = (text for text in texts(report.problems, "warning") if "copied" not in text)
+    assert warning.startswith("raw_3 rare label")
+    assert "value 7 here alone; cases of each label: 1: 5, 2: 5, 7: 1" in warning
 
 
 def test_empty_and_constant(folder: Path, pair: Writer, tmp_path: Path) -> None:
@@ -260,10 +307,18 @@ def test_nothing_labelled_is_an_error(folder: Path, pair: Writer, tmp_path: Path
 
 
 def test_copies_are_warned_of(folder: Path, pair: Writer, tmp_path: Path) -> None:
+    other = lm_array()
+    other[0, 0, 0] = 1
     pair("raw_1", image=image_array())
-    pair("raw_2", image=image_array())
-    report = Datasource(folder).scan(tmp_path / "store")
-    assert "raw_2.nii.gz" in texts(report.problems, "warning")[0]
+    # the same scan, uncompressed and with another label map
+    save(folder / "images" / "raw_2.nii", image_array())
+    save(folder / "lms" / "raw_2.nii.gz", other)
+    pair("raw_3")
+    warned = texts(Datasource(folder).scan(tmp_path / "store").problems, "warning")
+    assert len(warned) == 4
+    assert "raw_1 copied image" in warned[0] and "raw_2.nii" in warned[0]
+    assert "raw_2 copied image" in warned[1]
+    assert "raw_1 copied label map" in warned[2] and "raw_3.nii.gz" in warned[2]
 
 
 def test_patients(folder: Path, pair: Writer, tmp_path: Path) -> None:
@@ -290,7 +345,7 @@ def test_float_image_statistics(folder: Path, pair: Writer, tmp_path: Path) -> N
     facts = Datasource(folder).scan(tmp_path / "store").records[0].facts
     assert not facts.integer_valued
     assert (facts.image.mean, facts.image.std) == pytest.approx((values.mean(), values.std()), rel=1e-5)
-    width = float(np.ptp(values)) / measure.IMAGE_BINS
+    width = float(np.ptp(values)) / statistics.IMAGE_BINS
     assert facts.image.percentiles["50.0"] == pytest.approx(np.percentile(values, 50), abs=2 * width + 1)
 
 
@@ -302,7 +357,7 @@ def test_unexpected_error_is_one_problem(
     def fail(*args: object, **kwargs: object) -> None:
         raise ZeroDivisionError("boom")
 
-    monkeypatch.setattr(measure, "read_volume", fail)
+    monkeypatch.setattr(measure, "decode", fail)
     report = Datasource(folder).scan(tmp_path / "store")
     assert "ZeroDivisionError: boom" in texts(report.problems)[0]
 
@@ -329,13 +384,13 @@ def test_file_that_changes_while_it_is_read(
     folder: Path, pair: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image, _ = pair("raw_1")
-    real = measure.read_volume
+    real = measure.decode
 
-    def read_and_touch(path: Path, *, role: str = "image") -> object:
-        volume = real(path, role=role)  # type: ignore[arg-type]
+    def read_and_touch(path: Path, content: bytes) -> object:
+        volume = real(path, content)
         os.utime(image, ns=(5, 5))
         return volume
 
-    monkeypatch.setattr(measure, "read_volume", read_and_touch)
+    monkeypatch.setattr(measure, "decode", read_and_touch)
     report = Datasource(folder).scan(tmp_path / "store")
     assert "changed while it was read" in texts(report.problems)[0]

@@ -110,11 +110,11 @@ def damage(name: str, path: Path) -> None:
         ("bit flipped", "truncated or corrupt"),
         ("empty", "0 bytes"),
         ("lfs", "git lfs pull"),
-        ("text", "expected a NIfTI file"),
+        ("text", "found a gzip stream of a text file"),
         ("directory", "found a directory"),
         ("missing", "found nothing"),
         ("dangling link", "link to a file that is not there"),
-        ("link loop", "expected a readable file"),
+        ("link loop", "leads back to itself"),
     ],
 )
 def test_damaged_files_are_refused_in_words(nifti: Path, fault: str, words: str) -> None:
