@@ -102,16 +102,18 @@ def read_sheets(path: Path) -> list[Sheet]:
 def _read(path: Path, *, cached: bool) -> list[Sheet]:
     book = openpyxl.load_workbook(path, read_only=True, data_only=cached, keep_links=False)
     try:
-        return [_sheet(worksheet) for worksheet in book.worksheets]
+        return [_sheet(worksheet, count=not cached) for worksheet in book.worksheets]
     finally:
         book.close()
 
 
-def _sheet(worksheet: Any) -> Sheet:
+def _sheet(worksheet: Any, *, count: bool) -> Sheet:
     sheet = Sheet(worksheet.title)
     worksheet.reset_dimensions()  # the file may claim any size; the rows themselves decide
     kept = 0
     for row in worksheet.iter_rows():
+        if kept == MOST_CELLS and not count:
+            break
         for cell in row:
             if cell.value is None:
                 continue

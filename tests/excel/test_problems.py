@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import tracemalloc
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from datetime import date
@@ -12,8 +13,8 @@ import openpyxl
 import pytest
 
 from fran.errors import DataError
+from fran.excel import workbook
 from fran.excel.importer import Imported, import_workbook
-from fran.excel.workbook import MOST_CELLS
 from tests.excel.conftest import PLAN, SETTINGS, Book, plans_table, save
 
 Import = Callable[..., Imported]
@@ -193,18 +194,30 @@ def _tall(path: Path, rows: int) -> int:
     return 6 + 2 * rows
 
 
-def test_a_tall_sheet_is_counted_without_being_kept(tmp_path: Path) -> None:
-    cells = _tall(tmp_path / "book.xlsx", 40_000)
-    tracemalloc.start()
+def test_a_tall_sheet_is_counted_without_being_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workbook, "MOST_CELLS", 1000)
+    cells = _tall(tmp_path / "book.xlsx", 1500)
     found = import_workbook(tmp_path / "book.xlsx", {})
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
     assert found.plans == ("plan1",)
-    assert cells > MOST_CELLS
     assert found.cells == cells == sum(entry.count for entry in found.entries)
     assert found.entries[-1].cells.startswith("rows ")
-    assert found.entries[-1].count == cells - MOST_CELLS
-    assert peak < 150 * 2**20
+    assert found.entries[-1].count == cells - 1000
+    assert [(p.what, p.severity) for p in found.problems] == [("size", "warning")]
+
+
+@pytest.mark.slow
+def test_a_sheet_of_200_000_rows_takes_little_memory(tmp_path: Path) -> None:
+    _tall(tmp_path / "book.xlsx", 200_000)
+    code = (
+        "import resource, sys; from pathlib import Path; from fran.excel.importer import import_workbook;"
+        "cells = import_workbook(Path(sys.argv[1]), {}).cells;"
+        "print(cells, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "book.xlsx")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    cells, peak_mb = map(int, done.stdout.split())
+    assert cells == 400_006
+    assert peak_mb < 300
 
 
 def test_a_lying_dimension_and_a_far_cell(tmp_path: Path) -> None:
