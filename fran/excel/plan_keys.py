@@ -73,10 +73,6 @@ def _groups(value: Any) -> list[list[str]]:
     return groups
 
 
-def _regions(value: Any) -> list[str] | None:
-    return None if _text(value).lower() == "all" else names(value)
-
-
 def _margin(value: Any) -> float:
     found = literal(value)
     several = found if isinstance(found, list) else [found]
@@ -143,7 +139,7 @@ def _one_remapping(text: str) -> Any:
     if found is None:
         return None
     if isinstance(found, dict):
-        if not all(_is_label(label) for pair in found.items() for label in pair):
+        if not all(_is_entry(key, new) for key, new in found.items()):
             raise NotThis("label values in a dict, such as {1: 0, 2: 1}")
         return found
     if isinstance(found, list) and all(_is_label(item) or _is_list(item) for item in found):
@@ -151,6 +147,15 @@ def _one_remapping(text: str) -> Any:
     if isinstance(found, str) and found.startswith("TSL."):
         return ":".join(side.strip() for side in found.split(":"))
     raise NotThis("a dict {1: 0, 2: 1}, [from],[to], TSL.<from>:<to>, or one of these for each datasource")
+
+
+def _is_entry(key: Any, new: Any) -> bool:
+    """One entry of a dict: a label, the others (``rest``), or a datasource with a remapping of its own."""
+    if _is_label(key):
+        return _is_label(new)
+    if key == "rest":
+        return _is_label(new) or new == "keep"
+    return new is None or isinstance(new, dict | list) or str(new).startswith("TSL.")
 
 
 def _is_label(value: Any) -> bool:
@@ -175,7 +180,7 @@ PLAN_KEYS: dict[str, PlanKey] = {
     "imported_folder": PlanKey("imported_folder", _folder, "$cold_storage_folder and its like are ${paths.cold}, ..."),
     "imported_labels": PlanKey("imported_labels", _imported_labels),
     "merge_imported_labels": PlanKey("merge_imported_labels", truth),
-    "localiser_regions": PlanKey("localiser_regions", _regions, "all is null"),
+    "localiser_regions": PlanKey("localiser_regions", names),
     "remapping_source": PlanKey("remapping_source", remapping, _REMAPPING),
     "remapping_lbd": PlanKey("remapping_lbd", remapping, _REMAPPING),
     "remapping_lbd_rbd": PlanKey("remapping_lbd", remapping, _REMAPPING),

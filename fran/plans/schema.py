@@ -60,7 +60,7 @@ class Plan:
         imported_labels: which labels of the imported maps count; a list of values or a name of the label table such
             as ``TSL.all``. Null means those that remapping_imported leaves.
         merge_imported_labels: put the imported labels into the label maps; the case's own labels win.
-        localiser_regions: regions of the localiser that ``rbd`` crops to; null means all of them.
+        localiser_regions: regions of the localiser that ``rbd`` crops to; ``[all]`` means all of them.
         remapping_source: new label values at fixed spacing, baked into the data. Here and in the other remappings: a
             dict, two lists [from, to], a name of the label table such as ``TSL.label_region:TSL.lungs``, or a list
             with one of these (or null) for each datasource.

@@ -124,8 +124,7 @@ def test_plans_with_mnemonics(imported: Import) -> None:
     assert found.plans == ("liver_plan4", "liver_plan5", "kidneys_plan4")
     assert values(found, "plan/liver_plan5")["source_plan"] == "liver_plan4", "ids count within a mnemonic"
     kidneys = values(found, "plan/kidneys_plan4")
-    assert kidneys["localiser_regions"] is None
-    assert "localiser_regions" in kidneys
+    assert kidneys["localiser_regions"] == ["all"]
     assert kidneys["remapping_lbd"] == "TSL.label_full:TSL.label_minimal"
     assert became(found, "plans", "P1")[:2] == ("mapped", "")
     assert became(found, "plans", "P4")[0] == "converted"
