@@ -33,6 +33,7 @@ class DataSpec:
         labels: label values, names, channels.
         properties: the dataset's properties (intensity_clip_range, mean_fg, std_fg for CT).
         label_map: stored value to value, applied on the fly.
+        label_maps: datasource to a map that takes the place of `label_map` for its cases; it lists every value.
         case_weights: case id to relative sampling frequency.
         self_validated: validation on the training cases is meant, as with a project of one case.
         unannotated: datasource to label values (of `labels`) that its annotators did not draw: there its cases
@@ -45,6 +46,7 @@ class DataSpec:
     labels: LabelScheme
     properties: Mapping[str, Any] = field(default_factory=dict)
     label_map: Mapping[int, int] = field(default_factory=dict)
+    label_maps: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     case_weights: Mapping[str, float] = field(default_factory=dict)
     self_validated: bool = False
     unannotated: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -105,7 +107,8 @@ class CropDataModule(pl.LightningDataModule):
 
     def _source(self, manifest: Manifest, ids: Sequence[str], cache: str) -> CaseSource:
         data = self.data
-        return CaseSource(manifest, ids, data.labels, data.properties, data.label_map, cache, data.unannotated)
+        maps = data.label_map, cache, data.unannotated, data.label_maps
+        return CaseSource(manifest, ids, data.labels, data.properties, *maps)
 
     def setup(self, stage: str) -> None:
         """Fill the memory cache before workers are forked."""

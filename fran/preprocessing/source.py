@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +15,7 @@ from fran.geometry import Grid
 from fran.io.casefile import CaseMeta, write_case
 from fran.io.files import file_digest
 from fran.io.volume import Volume, read_volume
+from fran.labels import Remapping
 from fran.preprocessing.foreground import label_boxes, sample_fg_indices
 from fran.preprocessing.keys import stage_key
 from fran.preprocessing.prepare import PreparedImage, prepare_case_image
@@ -34,7 +34,7 @@ class CaseJob:
         image_digest, lm_digest: ``file_digest`` of each where it is known already; None lets the stage read the files.
         modality: "CT", "MR", ...
         datasource: name of the datasource, kept in the manifest.
-        remapping: label value → stored value; values not listed stay. None keeps all.
+        remapping: from values in the label map to stored ones; None keeps all.
     """
 
     case_id: str
@@ -44,7 +44,7 @@ class CaseJob:
     lm_digest: str | None = None
     modality: str = "CT"
     datasource: str = ""
-    remapping: Mapping[int, int] | None = None
+    remapping: Remapping | None = None
 
     def with_digests(self) -> CaseJob:
         """The job with both digests, reading the files where one is not known.
@@ -103,7 +103,8 @@ class SourceParams:
         Datasource and file names are not part of it: they change nothing in the case file.
         """
         assert job.image_digest and job.lm_digest, "case_key needs the digests"
-        remapping = {k: v for k, v in (job.remapping or {}).items() if k != v}
+        # nothing remapped is written as before there were remappings, so that older case files stay valid
+        remapping = {} if job.remapping is None or job.remapping.is_identity else job.remapping.canonical()
         params = {**self.to_dict(), "case_id": job.case_id, "modality": job.modality, "remapping": remapping}
         return stage_key((job.image_digest, job.lm_digest), params, self.version, self.stage)
 
@@ -130,7 +131,7 @@ def process_case(job: CaseJob, params: SourceParams, key: str, path: Path) -> li
     """
     image, lm = read_volume(job.image), read_volume(job.lm, role="lm")
     notes = check_same_grid(job, image, lm)
-    array = remap(lm.array, job.remapping)
+    array = lm.array if job.remapping is None else job.remapping.apply(lm.array)
     prepared = prepare_case_image(image, params.spacing_mm, job.modality)
     del image, lm  # the raw volumes would add to the peak while the label map is resampled
     labels = resample_labels(array, prepared.chain.ras, prepared.chain.stored)
@@ -165,18 +166,6 @@ def write_prepared(
         bboxes=bboxes,
     )
     write_case(path, image.stored, lm, meta, indices)
-
-
-def remap(lm: NDArray[Any], remapping: Mapping[int, int] | None) -> NDArray[Any]:
-    """Label map with values replaced; values not listed stay, the dtype is the smallest that holds the result."""
-    if not remapping:
-        return lm
-    table = np.arange(np.iinfo(lm.dtype).max + 1)
-    for old, new in remapping.items():
-        if old < table.size:
-            table[old] = new
-    largest = int(table[np.unique(lm)].max())
-    return np.asarray(table.astype(np.uint8 if largest <= 255 else np.uint16)[lm])
 
 
 def check_same_grid(job: CaseJob, image: Volume, lm: Volume) -> list[CaseProblem]:

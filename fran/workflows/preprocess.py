@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fran.errors import ConfigError, choices, problems_table
 from fran.plans.schema import Plan
 from fran.workflows.entry import Job, command, run_verb
+from fran.workflows.label_flow import label_flow
 from fran.workflows.projects import existing_project
 from fran.workflows.schema import PreprocessConfig, PreprocessVerbConfig
 
@@ -42,7 +43,14 @@ def bring_up_to_date(project: Project, plan: Plan, how: PreprocessConfig) -> Sum
     from fran.preprocessing.source import CaseJob
 
     rows = cases_of(project, plan)
-    jobs = [CaseJob(r.case_id, r.image, r.lm, r.image_digest, r.lm_digest, r.modality, r.ds) for r in rows]
+    baked = label_flow(project, plan).baked
+    jobs = [
+        CaseJob(
+            *(r.case_id, r.image, r.lm, r.image_digest, r.lm_digest, r.modality, r.ds),
+            remapping=baked[r.ds].get("source"),
+        )
+        for r in rows
+    ]
     everybody = [row.case_id for row in project.cases()]
     folder = plan_folder(project, plan)
     execute = backend(how.backend, how.ray_address)

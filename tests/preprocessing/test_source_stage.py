@@ -11,9 +11,10 @@ import pytest
 from fran.errors import GeometryError
 from fran.io.casefile import CaseReader
 from fran.io.volume import read_volume
+from fran.labels import Remapping
 from fran.preprocessing.foreground import label_boxes, sample_fg_indices
 from fran.preprocessing.prepare import encode, prepare_case_image, prepare_image
-from fran.preprocessing.source import CaseJob, SourceParams, process_case, remap
+from fran.preprocessing.source import CaseJob, SourceParams, process_case
 
 MakeCase = Callable[..., CaseJob]
 SAME_MM, OTHER_MM = (1.0, 1.3, 2.2), (1.5, 1.0, 3.0)
@@ -141,16 +142,8 @@ def test_fg_indices_are_bounded_spread_and_seeded() -> None:
     assert (first[700] != other[700]).any()
 
 
-def test_remapping() -> None:
-    lm = np.array([[0, 1, 2, 9]], np.uint8)
-    assert remap(lm, None) is lm
-    assert remap(lm, {1: 2, 2: 0}).tolist() == [[0, 2, 0, 9]]
-    wide = remap(lm, {9: 300, 70_000: 1})
-    assert wide.tolist() == [[0, 1, 2, 300]] and wide.dtype == np.uint16
-
-
 def test_remapping_reaches_the_file(make_case: MakeCase, tmp_path: Path) -> None:
-    reader = run(replace(make_case(), remapping={3: 1}), tmp_path)
+    reader = run(replace(make_case(), remapping=Remapping.of({3: 1})), tmp_path)
     assert set(reader.meta.labels) == {1}
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fran.errors import ConfigError
+from fran.labels import Remapping
 from fran.preprocessing.keys import canonical_json, folder_name, stage_key
 from fran.preprocessing.source import CaseJob, SourceParams
 
@@ -78,13 +79,15 @@ def test_what_a_case_depends_on() -> None:
     same = [
         (params, replace(job, image=Path("moved/i.nii"), datasource="renamed")),
         (replace(params, spacing_mm=(1.5, 1.5, 3.0)), job),
-        (params, replace(job, remapping={4: 4})),
+        (params, replace(job, remapping=Remapping.of({4: 4}))),
+        (params, replace(job, remapping=Remapping((), names={4: "liver"}))),
     ]
     other = [
         (params, replace(job, image_digest="d9")),
         (params, replace(job, lm_digest="d9")),
         (params, replace(job, modality="MR")),
-        (params, replace(job, remapping={1: 2})),
+        (params, replace(job, remapping=Remapping.of({1: 2}))),
+        (params, replace(job, remapping=Remapping.of({1: 2}, rest=0))),
         (params, replace(job, case_id="a2")),
         (replace(params, spacing_mm=(1.5, 3, 1.5)), job),
         (replace(params, seed=1), job),
