@@ -15,7 +15,7 @@ from fran.workflows.schema import PreprocessConfig, PreprocessVerbConfig
 
 if TYPE_CHECKING:
     from fran.preprocessing.run import Summary
-    from fran.preprocessing.source import SourceParams
+    from fran.preprocessing.source import CaseJob, SourceParams
     from fran.projects.database import CaseRow
     from fran.projects.project import Project
 
@@ -40,17 +40,8 @@ def bring_up_to_date(project: Project, plan: Plan, how: PreprocessConfig) -> Sum
     from fran.parallel.backends import backend
     from fran.preprocessing.progress import progress_bar
     from fran.preprocessing.run import run_stage
-    from fran.preprocessing.source import CaseJob
 
-    rows = cases_of(project, plan)
-    baked = label_flow(project, plan).baked
-    jobs = [
-        CaseJob(
-            *(r.case_id, r.image, r.lm, r.image_digest, r.lm_digest, r.modality, r.ds),
-            remapping=baked[r.ds].get("source"),
-        )
-        for r in rows
-    ]
+    jobs = case_jobs(project, plan)
     everybody = [row.case_id for row in project.cases()]
     folder = plan_folder(project, plan)
     execute = backend(how.backend, how.ray_address)
@@ -63,6 +54,20 @@ def bring_up_to_date(project: Project, plan: Plan, how: PreprocessConfig) -> Sum
         "%d cases preprocessed in %.1f s, %d were there already: %s", made, summary.seconds, summary.skipped, folder
     )
     return summary
+
+
+def case_jobs(project: Project, plan: Plan) -> list[CaseJob]:
+    """The plan's raw cases as the first stage takes them."""
+    from fran.preprocessing.source import CaseJob
+
+    baked = label_flow(project, plan).baked
+    return [
+        CaseJob(
+            *(r.case_id, r.image, r.lm, r.image_digest, r.lm_digest, r.modality, r.ds),
+            remapping=baked[r.ds].get("source"),
+        )
+        for r in cases_of(project, plan)
+    ]
 
 
 def stage_params(plan: Plan) -> SourceParams:
