@@ -52,7 +52,7 @@ class Project(projects.Project):
         super().__init__(project_title, folders or _configured_folders(project_title))
 
     def add_data(self, *args: Any, **kwargs: Any) -> AddReport:
-        """As `fran.projects.project.Project.add_data`; what was left out is logged too, for scripts look at no report."""
+        """As `fran.projects.project.Project.add_data`; what was left out is logged too: scripts look at no report."""
         report = super().add_data(*args, **kwargs)
         try:
             report.raise_for_errors()
