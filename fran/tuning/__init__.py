@@ -1,1 +1,0 @@
-"""Searches over configurations: what is drawn, and from where."""
