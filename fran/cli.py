@@ -34,6 +34,11 @@ VERBS: dict[str, Verb | Group] = {
     "train": Verb("train", "train a network", "fran train project=kits plan=plan1 model=dynunet fold=0"),
     "infer": Verb("infer", "predict label maps for new images", "fran infer project=kits 'runs=[NAME]' input=new/"),
     "score": Verb("score", "compare predictions with references", "fran score pred=predictions gt=raw/kits"),
+    "import-excel": Verb(
+        "import_excel",
+        "plans and settings from a workbook of the old fran",
+        "fran import-excel book.xlsx --out my_conf",
+    ),
     "ui": Verb("ui", "open MLflow on a project's runs", "fran ui project=kits"),
     "demo": Verb("demo", "the whole way on phantoms that fran makes itself", "fran demo"),
 }

@@ -7,7 +7,7 @@
 | `WINDOW` | float32 (6,) | (B, 6) | slope, inter, lower clip, upper clip, mean, std (the last four in raw units) |
 | `SEED` | int64 () | (B,) | seed of this sample's augmentation |
 | `CASE_ID` | str | list of B str | case the crop was cut from |
-| `ANNOTATED` | bool (C,) | (B, C) | channels that were annotated; a batch of complete cases lacks it |
+| `ANNOTATED` | bool (C,) | (B, C) | channels drawn in the case; a batch where all are lacks it |
 """
 
 from __future__ import annotations

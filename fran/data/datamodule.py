@@ -33,9 +33,8 @@ class DataSpec:
         labels: label values, names, channels.
         properties: the dataset's properties (intensity_clip_range, mean_fg, std_fg for CT).
         label_map: stored value to value, applied on the fly.
+        label_maps: datasource to a map that takes the place of `label_map` for its cases; it lists every value.
         case_weights: case id to relative sampling frequency.
-        val_manifest: folder of the manifest that validation reads, where that is another one: whole cases, say, for a
-            training on patches. None is `manifest`.
         self_validated: validation on the training cases is meant, as with a project of one case.
         unannotated: datasource to label values (of `labels`) that its annotators did not draw: there its cases
             neither teach nor judge these labels.
@@ -47,10 +46,10 @@ class DataSpec:
     labels: LabelScheme
     properties: Mapping[str, Any] = field(default_factory=dict)
     label_map: Mapping[int, int] = field(default_factory=dict)
+    label_maps: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     case_weights: Mapping[str, float] = field(default_factory=dict)
     self_validated: bool = False
     unannotated: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    val_manifest: Path | None = None
 
 
 class CropDataModule(pl.LightningDataModule):
@@ -102,15 +101,14 @@ class CropDataModule(pl.LightningDataModule):
         self.generator = torch.Generator().manual_seed(seed)
         manifest = Manifest.load(data.manifest)
         source = self._source(manifest, data.train_ids, cache)
-        weights = weights_by_file(manifest, data.case_weights)
-        self.crops = CropDataset(source, patch_size, fg_fraction, seed, weights, class_weights)
+        self.crops = CropDataset(source, patch_size, fg_fraction, seed, data.case_weights, class_weights)
         validated = spread(data.val_ids, max_val_cases)
-        whole = manifest if data.val_manifest is None else Manifest.load(data.val_manifest)
-        self.cases = CaseDataset(self._source(whole, validated, cache)) if validated else None
+        self.cases = CaseDataset(self._source(manifest, validated, cache)) if validated else None
 
     def _source(self, manifest: Manifest, ids: Sequence[str], cache: str) -> CaseSource:
         data = self.data
-        return CaseSource(manifest, ids, data.labels, data.properties, data.label_map, cache, data.unannotated)
+        maps = data.label_map, cache, data.unannotated, data.label_maps
+        return CaseSource(manifest, ids, data.labels, data.properties, *maps)
 
     def setup(self, stage: str) -> None:
         """Fill the memory cache before workers are forked."""
@@ -153,12 +151,6 @@ class CropDataModule(pl.LightningDataModule):
             num_workers=min(1, self.workers),
             generator=self.generator,
         )
-
-
-def weights_by_file(manifest: Manifest, by_case: Mapping[str, float]) -> dict[str, float]:
-    """Weight of each file of a manifest: a case's weight is shared by its files."""
-    files = manifest.files_by_case() if by_case else {}
-    return {f: weight / len(files[c]) for c, weight in by_case.items() if c in files for f in files[c]}
 
 
 def resolve_workers(num_workers: int, *, on_gpu: bool) -> int:

@@ -27,16 +27,15 @@ MAX_CACHED_FOREGROUND = 256
 class CaseSource:
     """Read crops and whole volumes of some cases of a manifest.
 
-    Ids in all methods, and in `case_ids`, are those of files, which are the cases' own where a case is one file.
-
     Args:
         manifest: of any stage.
-        case_ids: the project's cases to use; a case of several files is used with all of them.
+        case_ids: the cases to use.
         labels: the label values and their channels.
         properties: the dataset's properties for `window_for`.
-        label_map: stored label value to label value, applied before `labels`; values not listed stay.
+        label_map: stored label value to label value, applied before `labels`; values not listed stay, 0 is background.
         cache: "none" reads from the files, "ram" keeps every volume in memory once it was read.
         unannotated: datasource to the label values (after `label_map`) that its annotators did not draw.
+        label_maps: datasource to a map that takes the place of `label_map` for its cases; it lists every value.
 
     Raises:
         CasesFailed: cases that the manifest lacks, whose label map holds a value outside `labels`, or one that the
@@ -53,17 +52,18 @@ class CaseSource:
         label_map: Mapping[int, int] | None = None,
         cache: str = "none",
         unannotated: Mapping[str, Collection[int]] | None = None,
+        label_maps: Mapping[str, Mapping[int, int]] | None = None,
     ) -> None:
         if cache not in ("none", "ram"):
             raise ConfigError(f"trainer.cache: expected none or ram, found {cache!r}")
-        files = manifest.files_by_case()
-        _check_cases(manifest, case_ids, files)
+        _check_cases(manifest, case_ids)
         self.manifest = manifest
-        self.case_ids = tuple(file_id for case_id in case_ids for file_id in files[case_id])
+        self.case_ids = tuple(case_ids)
         self.labels = labels
         self.properties = dict(properties)
         self.cache = cache
         self._table = _channel_table(labels, label_map or {})
+        self._tables = {ds: _channel_table(labels, own, complete=True) for ds, own in (label_maps or {}).items()}
         self._hidden = _hidden_channels(labels, unannotated or {})
         self._check_labels()
         self._readers: OrderedDict[str, CaseReader] = OrderedDict()
@@ -106,7 +106,8 @@ class CaseSource:
         """(n, 3) sampled voxels of one channel; n may be 0."""
         key = (case_id, channel)
         if key not in self._foreground:
-            stored = [v for v in self.manifest.cases[case_id].labels if self._table[v] == channel]
+            table = self._table_of(case_id)
+            stored = [v for v in self.manifest.cases[case_id].labels if table[v] == channel]
             found = [self.reader(case_id).fg_indices(value) for value in stored]
             self._foreground[key] = np.concatenate(found) if found else np.empty((0, 3), np.int16)
             if len(self._foreground) > MAX_CACHED_FOREGROUND:
@@ -116,8 +117,8 @@ class CaseSource:
 
     def channels_present(self, case_id: str) -> list[int]:
         """Foreground channels with at least one voxel in the case."""
-        counts = self.manifest.cases[case_id].labels
-        return sorted({int(self._table[v]) for v, n in counts.items() if n} - {0})
+        counts, table = self.manifest.cases[case_id].labels, self._table_of(case_id)
+        return sorted({int(table[v]) for v, n in counts.items() if n} - {0})
 
     def annotated(self, case_id: str) -> NDArray[np.bool_]:
         """(C,) whether each channel was drawn in the case's datasource; background always."""
@@ -149,8 +150,8 @@ class CaseSource:
             raise CasesFailed(f"{len(problems)} of {len(self.case_ids)} cases have unexpected labels", problems)
 
     def _unknown(self, case_id: str) -> CaseProblem | None:
-        counts = self.manifest.cases[case_id].labels
-        strangers = sorted(v for v, n in counts.items() if n and self._table[v] >= self.labels.n_classes)
+        counts, table = self.manifest.cases[case_id].labels, self._table_of(case_id)
+        strangers = sorted(v for v, n in counts.items() if n and table[v] >= self.labels.n_classes)
         if not strangers:
             return None
         expected, where = f"labels {[0, *self.labels.values]}", str(self.manifest.path(case_id))
@@ -167,8 +168,12 @@ class CaseSource:
         step = f"correct what {datasource} is said to annotate, or relabel the case"
         return CaseProblem(case_id, where, "label said to be unannotated", expected, listed, step)
 
+    def _table_of(self, case_id: str) -> NDArray[Any]:
+        """Channel by stored value, for the case's datasource."""
+        return self._tables.get(self.manifest.cases[case_id].datasource, self._table)
+
     def _channels(self, case_id: str, lm: NDArray[Any]) -> NDArray[Any]:
-        channels: NDArray[Any] = self._table[lm]
+        channels: NDArray[Any] = self._table_of(case_id)[lm]
         if channels.size and channels.max() >= self.labels.n_classes:
             strangers = np.unique(lm[channels >= self.labels.n_classes]).tolist()
             raise DataError(
@@ -178,9 +183,12 @@ class CaseSource:
         return channels
 
 
-def _channel_table(labels: LabelScheme, label_map: Mapping[int, int]) -> NDArray[Any]:
+def _channel_table(labels: LabelScheme, label_map: Mapping[int, int], complete: bool = False) -> NDArray[Any]:
+    """Channel by stored value; values that a complete map does not list are unknown."""
     table = labels.lookup()
     mapped = table.copy()
+    if complete:
+        mapped[1:] = np.iinfo(table.dtype).max
     for stored, value in label_map.items():
         mapped[stored] = table[value]
     return mapped
@@ -193,10 +201,10 @@ def _hidden_channels(labels: LabelScheme, unannotated: Mapping[str, Collection[i
     return {ds: channels for ds, channels in hidden.items() if channels}
 
 
-def _check_cases(manifest: Manifest, case_ids: Sequence[str], known: Collection[str]) -> None:
+def _check_cases(manifest: Manifest, case_ids: Sequence[str]) -> None:
     if not case_ids:
         raise ConfigError(f"no cases were given for {manifest.folder}; check the fold and the datasources of the plan")
-    lacking = [case_id for case_id in case_ids if case_id not in known]
+    lacking = [case_id for case_id in case_ids if case_id not in manifest.cases]
     if lacking:
         where, step = str(manifest.folder), "run `fran preprocess`"
         problems = [

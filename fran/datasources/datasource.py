@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ class Datasource:
             match, is the patient. Equal patients of several datasources count as one.
         ds_type: ``"full"``, a file a case; or ``"patch"``, many files a case, each of which is then a case by the whole
             of its name, with the case it was cut from as its patient where no pattern says otherwise.
+        annotated: labels, by value or name, whose structures the annotators drew wherever they saw them; what is not
+            among them may be there without having been drawn. None means those in `labels`, or those met.
 
     Raises:
         ConfigError: an argument that cannot be used.
@@ -52,6 +54,7 @@ class Datasource:
     test: bool = False
     patient_pattern: str | None = None
     ds_type: str = "full"
+    annotated: Sequence[int | str] | None = None
 
     def __post_init__(self) -> None:
         folder = Path(self.folder).expanduser().absolute()
@@ -70,6 +73,8 @@ class Datasource:
         object.__setattr__(self, "alias", self.alias or _other_title(folder, given))
         object.__setattr__(self, "name", given or folder.name)
         object.__setattr__(self, "labels", None if labels is None else _checked_labels(labels, folder))
+        if self.annotated is not None:
+            object.__setattr__(self, "annotated", _checked_annotated(self.annotated, self.labels or {}, folder))
 
     @classmethod
     def from_spec(cls, spec: Datasource | Mapping[str, Any]) -> Datasource:
@@ -161,6 +166,25 @@ def _checked_labels(labels: Mapping[Any, Any], folder: Path) -> dict[int, str]:
     if len(set(checked.values())) < len(checked):
         raise ConfigError(f"{where}: expected different names, found {checked}")
     return checked
+
+
+def _checked_annotated(annotated: Sequence[int | str], labels: Mapping[int, str], folder: Path) -> tuple[int, ...]:
+    """Values of the annotated labels, in increasing order."""
+    where = f"datasource {folder}: annotated"
+    if isinstance(annotated, str) or not isinstance(annotated, Sequence) or not annotated:
+        raise ConfigError(f"{where}: expected a list of label values or names, found {annotated!r}")
+    by_name = {name: value for value, name in labels.items()}
+    values: set[int] = set()
+    for item in annotated:
+        value = by_name.get(item, item) if isinstance(item, str) else item
+        if isinstance(value, str) and value.isdecimal():
+            value = int(value)
+        if isinstance(value, str):
+            raise ConfigError(f"{where}: '{value}' is not among its labels; {choices(value, list(by_name))}")
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_LABEL:
+            raise ConfigError(f"{where}: expected label values from 1 to {MAX_LABEL}, found {value!r}")
+        values.add(value)
+    return tuple(sorted(values))
 
 
 def _check_pattern(pattern: str | None) -> None:

@@ -214,7 +214,7 @@ class Project:
             raise StoreError(f"{path}: expected the project's global properties, found none; {_NEXT}")
         return dict(read_json(path))
 
-    def add_plan(self, name: str, yaml: str, stages: Mapping[str, tuple[str, str]] | None = None) -> int:
+    def store_plan(self, name: str, yaml: str, stages: Mapping[str, tuple[str, str]] | None = None) -> int:
         """Store a resolved plan with ``(key, folder)`` of each stage; an equal one keeps its id.
 
         Returns:

@@ -25,7 +25,7 @@ from fran.errors import ConfigError, FranError, SettingProblem, raise_for_settin
 from fran.plans.schema import Plan
 from fran.workflows.composition import composed
 from fran.workflows.explain import explain
-from fran.workflows.locations import conf_dir
+from fran.workflows.locations import conf_dir, prefer_config_dir
 from fran.workflows.plans import plan_problems
 from fran.workflows.provenance import Origin, origin
 from fran.workflows.schema import register
@@ -78,6 +78,7 @@ def run_verb(
         check: finds values that cannot work, before any work is done.
     """
     register()
+    prefer_config_dir(sys.argv[1:])
     # Hydra would cut tracebacks and messages in its own way; fran prints errors itself
     os.environ["HYDRA_FULL_ERROR"] = "1"
 

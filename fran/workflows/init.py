@@ -74,6 +74,7 @@ def _entries(config: InitConfig) -> dict[str, DatasourceConfig]:
             modality=config.modality,
             test=config.test,
             patient_pattern=config.patient_pattern,
+            annotated=config.annotated,
         )
     return entries
 

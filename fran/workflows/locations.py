@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,29 @@ def conf_dir() -> Path:
 
 def user_conf_dirs() -> list[Path]:
     """A user's own configuration folders that exist, the strongest first: ``$FRAN_CONF``, then ``conf`` in `home`."""
-    named = [Path(name).expanduser() for name in os.environ.get("FRAN_CONF", "").split(os.pathsep) if name]
+    named = [_groups_in(Path(name).expanduser()) for name in os.environ.get("FRAN_CONF", "").split(os.pathsep) if name]
     return [folder.resolve() for folder in (*named, home() / "conf") if folder.is_dir()]
+
+
+def prefer_config_dir(arguments: Sequence[str]) -> None:
+    """Let the folder of ``--config-dir`` win over every other, as those of ``$FRAN_CONF`` do.
+
+    Hydra by itself appends it to its search path, so that a plan1 of one's own would lose to the shipped plan1 without
+    a word.
+    """
+    for position, argument in enumerate(arguments):
+        flag, _, value = argument.partition("=")
+        if flag in ("--config-dir", "-cd"):
+            folder = value or "".join(arguments[position + 1 : position + 2])
+            others = os.environ.get("FRAN_CONF", "")
+            os.environ["FRAN_CONF"] = os.pathsep.join(part for part in (folder, others) if part)
+            return
+
+
+def _groups_in(folder: Path) -> Path:
+    """A folder of configuration groups, or the ``conf`` in it: what ``fran import-excel`` wrote is named either way."""
+    has_groups = any((folder / group).is_dir() for group in ("plan", "model", "trainer", "datasource", "project"))
+    return folder / "conf" if not has_groups and (folder / "conf").is_dir() else folder
 
 
 def folder_for(kind: str, default: str | None = None) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from fran.errors import ConfigError, SettingProblem, choices
 from fran.plans.chain import OWN_KEYS, SHARED_KEYS
@@ -15,6 +16,7 @@ from fran.plans.checks import check_chain, check_comparable, check_plan
 from fran.plans.schema import Plan
 from fran.workflows.checks import project_problems
 from fran.workflows.composition import search_folders
+from fran.workflows.explain import explain
 from fran.workflows.plan_files import PLAN_KEYS, Stated, find_plan, full_name, plan_names, stated
 from fran.workflows.projects import folders_of
 
@@ -91,12 +93,15 @@ def typed_plan(values: Mapping[str, Any], context: Mapping[str, Any]) -> Plan:
     """A plan from plain values; interpolations among them are resolved in `context`.
 
     Raises:
-        OmegaConfBaseException: a value of a wrong type.
+        ConfigError: an unknown key, or a value of a wrong type.
     """
     around = {key: value for key, value in context.items() if key not in PLAN_KEYS}
-    resolved: Any = OmegaConf.to_container(OmegaConf.create({**around, **values}), resolve=True)
-    typed = OmegaConf.merge(OmegaConf.structured(Plan), {key: resolved[key] for key in values})
-    plan: Plan = OmegaConf.to_object(typed)  # type: ignore[assignment]
+    try:
+        resolved: Any = OmegaConf.to_container(OmegaConf.create({**around, **values}), resolve=True)
+        typed = OmegaConf.merge(OmegaConf.structured(Plan), {key: resolved[key] for key in values})
+        plan: Plan = OmegaConf.to_object(typed)  # type: ignore[assignment]
+    except OmegaConfBaseException as error:
+        raise ConfigError(explain(error)) from error
     return plan
 
 

@@ -49,6 +49,7 @@ class DatasourceConfig:
     modality: str | None = None
     test: bool = False
     patient_pattern: str | None = None
+    annotated: list[Any] | None = None
 
 
 @dataclass
@@ -72,6 +73,7 @@ class InitConfig:
     modality: str | None = None
     test: bool = False
     patient_pattern: str | None = None
+    annotated: list[Any] | None = None
     num_processes: int = 2
     backend: str = "local"
     ray_address: str = "auto"

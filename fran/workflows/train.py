@@ -11,11 +11,10 @@ import yaml
 
 from fran.errors import ConfigError, SettingProblem, StoreError, choices
 from fran.io.files import atomic_path, read_json, write_json
-from fran.labels import LabelScheme
 from fran.workflows.checks import network_problems
 from fran.workflows.entry import Job, recompose, run_verb
-from fran.workflows.plan_data import PlanData, data_of
-from fran.workflows.preprocess import bring_up_to_date
+from fran.workflows.label_flow import label_flow, say_notes
+from fran.workflows.preprocess import bring_up_to_date, cases_of, plan_folder
 from fran.workflows.projects import existing_project
 from fran.workflows.schema import TrainConfig
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from pytorch_lightning.callbacks import Callback
     from pytorch_lightning.loggers import Logger
 
+    from fran.labels import LabelFlow
     from fran.projects.database import CaseRow
     from fran.projects.project import Project
     from fran.projects.splits import Split
@@ -41,13 +41,15 @@ def train(job: Job[TrainConfig]) -> None:
     if job.config.resume:
         job = _as_before(job, _run_folder(project, job.config.resume))
     config = job.config
-    data = data_of(project, job)
+    rows = cases_of(project, config)
     split = _split(project, config)
+    flow = label_flow(project, config)
+    say_notes(flow)
     # the network is tried before hours of preprocessing, the run folder is made after it
-    complete_network(_spec(job, project, data, split, Path()))
-    bring_up_to_date(project, data, config.preprocess)
+    complete_network(_spec(job, project, rows, split, flow, Path()))
+    bring_up_to_date(project, config, config.preprocess)
     run_folder = _run_folder(project, config.resume) if config.resume else _new_run_folder(job, project)
-    spec = _spec(job, project, data, split, run_folder)
+    spec = _spec(job, project, rows, split, flow, run_folder)
     loggers, callbacks = _tracking(job, project, spec)
     _write_down(job, run_folder)
     log.info("run %s: %d cases to train, %d to validate", run_folder.name, len(split.train), len(spec.data.val_ids))
@@ -80,25 +82,27 @@ def _split(project: Project, config: TrainConfig) -> Split:
     return split
 
 
-def _spec(job: Job[TrainConfig], project: Project, plan_data: PlanData, split: Split, run_folder: Path) -> TrainSpec:
+def _spec(
+    job: Job[TrainConfig], project: Project, rows: Sequence[CaseRow], split: Split, flow: LabelFlow, run_folder: Path
+) -> TrainSpec:
     from fran.data.datamodule import DataSpec
     from fran.tracking.environment import git_commit, package_versions
     from fran.training.fit import TrainSpec
 
     config = job.config
-    used = [row for row in plan_data.rows if row.case_id in {*split.train, *split.val}]
-    labels = LabelScheme.from_values({v for row in used for v in row.labels}, project.labels.names)
+    used = [row for row in rows if row.case_id in {*split.train, *split.val}]
     everybody = config.fold == "all"
     if split.self_validated and not everybody:
         log.warning("too few cases for folds: training and validation use the same ones, so val/dice is optimistic")
     data = DataSpec(
-        plan_data.folder,
+        plan_folder(project, config),
         split.train,
         () if everybody else split.val,
-        labels,
+        flow.scheme,
         project.properties,
+        label_maps=flow.on_the_fly,
         self_validated=split.self_validated,
-        val_manifest=plan_data.validation,
+        unannotated=flow.unannotated,
     )
     return TrainSpec(
         run_folder=run_folder,

@@ -57,3 +57,25 @@ def test_bad_pattern(folder: Path) -> None:
 def test_bad_name(folder: Path) -> None:
     with pytest.raises(ConfigError, match="datasource name"):
         Datasource(folder, name="my kits")
+
+
+def test_annotated_labels_by_name_or_value(folder: Path) -> None:
+    labels = {1: "kidney", 2: "tumour", 3: "cyst"}
+    assert Datasource(folder, labels=labels, annotated=["tumour", 1]).annotated == (1, 2)
+    assert Datasource(folder, annotated=[4, "2"]).annotated == (2, 4)
+    assert Datasource(folder, labels=labels).annotated is None
+
+
+@pytest.mark.parametrize(
+    ("annotated", "message"),
+    [
+        (["tumor"], "did you mean 'tumour'"),
+        ("tumour", "expected a list"),
+        ([], "expected a list"),
+        ([0], "from 1 to 65535"),
+        ([1.5], "from 1 to 65535"),
+    ],
+)
+def test_impossible_annotated_labels(folder: Path, annotated: list[int | str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Datasource(folder, labels={1: "kidney", 2: "tumour"}, annotated=annotated)

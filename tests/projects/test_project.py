@@ -211,16 +211,16 @@ def test_mask_labels_keep_what_a_person_wrote(project: Project, kits: Path) -> N
 
 
 def test_plans(project: Project) -> None:
-    first = project.add_plan("plan1", "spacing: [1, 1, 1]", {"source": ("1a2b", "spc_100_1a2b")})
-    assert project.add_plan("plan1", "spacing: [1, 1, 1]", {"source": ("1a2b", "spc_100_1a2b")}) == first
-    assert project.add_plan("plan1", "spacing: [2, 1, 1]") != first
+    first = project.store_plan("plan1", "spacing: [1, 1, 1]", {"source": ("1a2b", "spc_100_1a2b")})
+    assert project.store_plan("plan1", "spacing: [1, 1, 1]", {"source": ("1a2b", "spc_100_1a2b")}) == first
+    assert project.store_plan("plan1", "spacing: [2, 1, 1]") != first
     plan = project.plans[0]
     assert (plan.name, plan.stages) == ("plan1", {"source": ("1a2b", "spc_100_1a2b")})
 
 
 def test_hostile_names_are_only_text(project: Project) -> None:
     name = "x'); DROP TABLE master_plans; --"
-    project.add_plan(name, "")
+    project.store_plan(name, "")
     assert [p.name for p in project.plans] == [name]
 
 

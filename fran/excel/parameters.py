@@ -1,0 +1,237 @@
+"""Parameter sheets: settings of the model, the trainer and the augmentation, and what a preset chooses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fran.errors import choices
+from fran.excel.grammar import NotThis, is_blank, literal, number, truth
+from fran.excel.layout import Parameters, Row
+from fran.excel.ledger import Ledger
+from fran.excel.parameter_keys import ONE_PLAN, SHEETS, Aside, Rule, rule_for, same
+from fran.excel.workbook import Cell
+
+_DYNUNET = {"nnunet", "nnunetv1", "dynunet", "dynunetub"}
+AXES = {"flip": (1.0, 1.0, 0.0), "flip_random": (1.0, 1.0, 1.0)}
+NOTHING = "states nothing: fran's own value"
+_MEND = "mend the cell and import again"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value for a dotted key, and the cells it comes from."""
+
+    value: Any
+    row: Row
+
+
+@dataclass
+class Settings:
+    """What the parameter sheets say in fran's words.
+
+    Attributes:
+        values: dotted key (``trainer.batch_size``, ``model``, ``fold``, ...) to its value.
+        searched: rows with tune columns, with what their variable is now.
+        one_plan: variables that make the one plan of a workbook without plans.
+        plans: ``plan``, ``plan_valid`` and ``plan_test`` to the cell that names the plan.
+    """
+
+    values: dict[str, Setting] = field(default_factory=dict)
+    searched: list[tuple[str, Row, Rule]] = field(default_factory=list)
+    one_plan: dict[str, tuple[Cell, Cell]] = field(default_factory=dict)
+    plans: dict[str, Row] = field(default_factory=dict)
+    fran_rows: list[Row] = field(default_factory=list)
+
+
+def read_parameters(
+    sheets: Sequence[Parameters], models: Collection[str], ledger: Ledger, *, has_plans: bool
+) -> Settings:
+    """Settings from every parameter sheet; each of their cells is noted in the ledger, but those of a search.
+
+    Args:
+        sheets: parameter sheets.
+        models: names of the networks that fran has.
+        ledger: takes outcomes and problems.
+        has_plans: the workbook states plans, so that parameters do not.
+    """
+    settings = Settings()
+    for sheet in sheets:
+        stated = {row.name: row.cells["manual_value"].value for row in sheet.rows if "manual_value" in row.cells}
+        for row in sheet.rows:
+            if sheet.kind == "fran":
+                settings.fran_rows.append(row)
+            else:
+                _row(sheet.kind, row, stated, settings, models, ledger, has_plans)
+    _adam_decays_nothing(settings, ledger)
+    return settings
+
+
+def _row(
+    kind: str,
+    row: Row,
+    stated: dict[str, Any],
+    settings: Settings,
+    models: Collection[str],
+    ledger: Ledger,
+    has_plans: bool,
+) -> None:
+    if row.name in ONE_PLAN and rule_for(kind, row.name) is None:
+        _one_plan(row, settings, ledger, has_plans)
+        return
+    rule = rule_for(kind, row.name)
+    if kind == "intensity" and row.name == "brightness" and "scale" not in stated:
+        rule = SHEETS["early_intensity"]["brightness"]
+    if rule is None:
+        known = choices(row.name, list(SHEETS.get(kind, {})))
+        ledger.set_aside([row.label, *row.cells.values()], f"fran knows no such variable; {known}")
+    elif isinstance(rule, str):
+        ledger.set_aside([row.label, *row.cells.values()], rule)
+    elif rule.keys[0].startswith("model.") and (other := _other_network(stated, models)):
+        reason = f"{rule.keys[0]} belongs to dynunet; this workbook's network is {other}"
+        ledger.set_aside([row.label, *row.cells.values()], reason)
+    elif rule.keys[0] in ("plan", "plan_valid", "plan_test"):
+        settings.plans[rule.keys[0]] = row
+    else:
+        _apply(kind, row, rule, stated, settings, models, ledger)
+
+
+def _one_plan(row: Row, settings: Settings, ledger: Ledger, has_plans: bool) -> None:
+    value = row.cells.get("manual_value")
+    if has_plans or value is None or row.name in settings.one_plan:
+        why = "each plan states it" if has_plans else "no value is stated"
+        ledger.set_aside([row.label, *row.cells.values()], why)
+        return
+    settings.one_plan[row.name] = (row.label, value)
+    if any(name in row.cells for name in ("tune_type", "tune_value")) and row.name.startswith("patch_dim"):
+        settings.searched.append(("dataset", row, Rule((row.name,), same)))
+
+
+def _apply(
+    kind: str, row: Row, rule: Rule, stated: dict[str, Any], settings: Settings, models: Collection[str], ledger: Ledger
+) -> None:
+    settings.searched.append((kind, row, rule))
+    shown = ", ".join(rule.keys)
+    renamed = "mapped" if row.name == rule.keys[0] else "renamed"
+    cell = row.cells.get("manual_value")
+    if cell is None and row.name in AXES:
+        cell = row.cells.get("manual_p")  # the oldest sheets state a probability alone
+    if cell is None or (is_blank(cell.value) and not cell.fault):
+        ledger.put(cell, "mapped", shown, "", NOTHING)
+        return
+    value = _value(row, rule, cell, stated, models, ledger)
+    if value is None:
+        return
+    again = next((key for key in rule.keys if key in settings.values), None)
+    if again is not None:
+        where = settings.values[again].row.label.where
+        ledger.set_aside([cell, row.cells.get("manual_p")], f"{again} is stated in {where} already")
+        return
+    for key in rule.keys:
+        settings.values[key] = Setting(value, row)
+    if rule.p_key:
+        _probability(row, rule, settings, ledger)
+    if row.name in AXES:
+        ledger.put(row.cells.get("manual_p"), "converted", shown, file_of(shown), f"→ {value}")
+    kept = rule.says == "" and (literal(cell.value) == value or isinstance(value, bool))
+    detail = "" if kept else f"{cell.shown} → {value}" + (f" ({rule.says})" if rule.says else "")
+    outcome = "converted" if not kept and rule.says else renamed
+    ledger.put(cell, outcome, shown, file_of(rule.keys[0]), detail)  # type: ignore[arg-type]
+
+
+def _value(row: Row, rule: Rule, cell: Cell, stated: dict[str, Any], models: Collection[str], ledger: Ledger) -> Any:
+    """The value of a row in fran's words; None where it is set aside or cannot be read."""
+    try:
+        reason = rule.unless(stated) if rule.unless else ""
+        if reason:
+            raise Aside(f"{reason}; {rule.keys[0]} is its like")
+        if cell.fault:
+            raise NotThis("a value")
+        if row.name in AXES:
+            return flips(row, cell is row.cells.get("manual_p") or truth(cell.value))
+        if rule.keys == ("model",):
+            return network(cell.value, models)
+        return rule.parse(cell.value)
+    except Aside as reason:
+        ledger.set_aside([cell, row.cells.get("manual_p")], str(reason))
+    except NotThis as expected:
+        ledger.problem(cell, row.name, str(expected), _MEND)
+        ledger.set_aside([cell, row.cells.get("manual_p")], f"cannot be read: expected {expected}")
+    return None
+
+
+def flips(row: Row, on: bool) -> list[float]:
+    """One probability for each axis, from a truth value and the probability beside it."""
+    beside = row.cells.get("manual_p")
+    p = number(beside.value) if beside is not None and not is_blank(beside.value) else 0.5
+    return [axis * p * on for axis in AXES[row.name]]
+
+
+def _probability(row: Row, rule: Rule, settings: Settings, ledger: Ledger) -> None:
+    cell = row.cells.get("manual_p")
+    if cell is None or is_blank(cell.value):
+        return
+    try:
+        p = float(number(cell.value))
+        if not 0 <= p <= 1:
+            raise NotThis("a probability")
+    except NotThis as expected:
+        ledger.problem(cell, f"probability of {row.name}", f"{expected} from 0 to 1", _MEND)
+        return
+    settings.values[rule.p_key] = Setting(p, row)
+    ledger.put(cell, "renamed", rule.p_key, file_of(rule.p_key))
+
+
+def network(value: Any, models: Collection[str]) -> str:
+    """Name of fran's network for an old one; ``+res`` marks residual blocks.
+
+    Raises:
+        Aside: fran has none.
+
+    Example:
+        >>> network("nnUNet", ["dynunet"]), network("ResUNet", ["dynunet"]), network("SwinUNETR", ["swinunetr"])
+        ('dynunet', 'dynunet+res', 'swinunetr')
+    """
+    plain = re.sub(r"[^a-z0-9]", "", str(value).lower())
+    found = next((model for model in sorted(models) if re.sub(r"[^a-z0-9]", "", model) == plain), None)
+    if found:
+        return found
+    if plain in _DYNUNET:
+        return "dynunet"
+    if plain == "resunet":
+        return "dynunet+res"
+    raise Aside(f"fran has no network {value} yet: {', '.join(sorted(models))}")
+
+
+def _other_network(stated: dict[str, Any], models: Collection[str]) -> str:
+    """The workbook's network where it is not dynunet, to which the old settings of networks correspond."""
+    try:
+        found = network(stated["arch"], models).removesuffix("+res")
+    except (Aside, KeyError):
+        return ""
+    return "" if found == "dynunet" else found
+
+
+def _adam_decays_nothing(settings: Settings, ledger: Ledger) -> None:
+    """Adam without a stated weight decay had none, fran's adamw has one."""
+    name = settings.values.get("trainer.optimiser.name")
+    old = "" if name is None else str(name.row.cells["manual_value"].value).strip().lower()
+    key = "trainer.optimiser.weight_decay"
+    if name is not None and old in ("adam", "sgd") and key not in settings.values:
+        settings.values[key] = Setting(0.0, name.row)
+        ledger.notes.append(f"{key} is 0: {old} without a stated decay had none, fran's own is another")
+
+
+def file_of(key: str) -> str:
+    """Group of configuration files that a dotted key belongs to.
+
+    Example:
+        >>> file_of("trainer.loss.ce_weight"), file_of("model"), file_of("fold"), file_of("patch_dim0")
+        ('trainer', 'model', 'preset', 'plan')
+    """
+    group = key.partition(".")[0]
+    if group in ("trainer", "model", "augmentation"):
+        return group
+    return "preset" if key in ("fold", "plan", "plan_valid", "plan_test") else "plan"

@@ -1,0 +1,66 @@
+"""What a stage will cost, from what is known about the raw cases: bytes on disk and seconds of one process."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from fran.io.casefile import CHUNK_VOX, MAX_FG_INDICES
+
+SECONDS_PER_VOXEL = 3.5e-8
+"""Of a raw case, where nothing was measured: 512 x 512 x 200 voxels in 1.84 s on one core (benchmarks/RESULTS.md)."""
+
+_HEADER_BYTES = 12_000
+
+
+@dataclass(frozen=True)
+class RawCase:
+    """What an estimate needs to know of a case: voxels (x, y, z), mm, and voxels of each label."""
+
+    case_id: str
+    size: Sequence[int]
+    spacing_mm: Sequence[float]
+    labels: Mapping[int, int]
+
+
+def estimated_shape(case: RawCase, spacing_mm: Sequence[float]) -> tuple[int, int, int]:
+    """Voxels (x, y, z) of the case at another spacing."""
+    x, y, z = (max(1, round(n * old / new)) for n, old, new in zip(case.size, case.spacing_mm, spacing_mm, strict=True))
+    return x, y, z
+
+
+def estimated_bytes(case: RawCase, spacing_mm: Sequence[float], fg_indices: bool = True) -> int:
+    """Size of the case file: int16 image, label map and foreground sample, the last chunk along an axis being whole."""
+    shape = estimated_shape(case, spacing_mm)
+    stored = math.prod(math.ceil(n / min(n, CHUNK_VOX)) * min(n, CHUNK_VOX) for n in shape)
+    label_bytes = 1 if max(case.labels, default=0) <= 255 else 2
+    scale = math.prod(old / new for old, new in zip(case.spacing_mm, spacing_mm, strict=True))
+    noted = sum(min(MAX_FG_INDICES, round(count * scale)) for count in case.labels.values()) if fg_indices else 0
+    return stored * (2 + label_bytes) + noted * 3 * 2 + _HEADER_BYTES
+
+
+def measured_rate(logs: Iterable[Path], cases: Iterable[RawCase]) -> float | None:
+    """Seconds per raw voxel in earlier runs of the stage over these cases; None where there were none.
+
+    Args:
+        logs: files ``log.jsonl`` that `fran.preprocessing.run` wrote.
+        cases: of the project.
+    """
+    voxels = {case.case_id: math.prod(case.size) for case in cases}
+    rates = []
+    for path in logs:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            entry = json.loads(line)
+            if entry.get("status") == "done" and entry.get("seconds") and entry["case_id"] in voxels:
+                rates.append(entry["seconds"] / voxels[entry["case_id"]])
+    return median(rates) if rates else None
+
+
+def estimated_seconds(cases: Iterable[RawCase], rate: float | None, num_processes: int = 1) -> float:
+    """Wall time of the stage over cases, at `rate` seconds per raw voxel."""
+    voxels = sum(math.prod(case.size) for case in cases)
+    return voxels * (SECONDS_PER_VOXEL if rate is None else rate) / max(1, num_processes)

@@ -1,0 +1,1 @@
+"""Searches over configurations: what is drawn, and from where."""
