@@ -32,6 +32,17 @@ VERBS: dict[str, Verb | Group] = {
     "init": Verb("init", "check folders of raw data and make, or add to, a project", "fran init -t kits -i raw/kits"),
     "preprocess": Verb("preprocess", "bring the cases to a plan's spacing", "fran preprocess project=kits plan=plan1"),
     "train": Verb("train", "train a network", "fran train project=kits plan=plan1 model=dynunet fold=0"),
+    "labels": Group(
+        "what becomes of label values, and the table of named structures",
+        {
+            "show": Verb(
+                "labels_show",
+                "the way of every label of a plan, from raw files to channels",
+                "fran labels show project=kits plan=plan1",
+            ),
+            "tsl": Verb("labels_tsl", "the label table that plans call TSL", "fran labels tsl find=kidney"),
+        },
+    ),
     "infer": Verb("infer", "predict label maps for new images", "fran infer project=kits 'runs=[NAME]' input=new/"),
     "score": Verb("score", "compare predictions with references", "fran score pred=predictions gt=raw/kits"),
     "import-excel": Verb(

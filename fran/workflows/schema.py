@@ -106,6 +106,21 @@ class TrainConfig(Plan):
 
 
 @dataclass
+class LabelsShowConfig(Plan):
+    """`fran labels show`."""
+
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    project: ProjectConfig = field(default_factory=ProjectConfig)
+
+
+@dataclass
+class LabelsTslConfig:
+    """`fran labels tsl`."""
+
+    find: str | None = None
+
+
+@dataclass
 class InferConfig:
     """`fran infer`."""
 
@@ -175,6 +190,8 @@ def register() -> None:
         ("init_schema", InitConfig),
         ("preprocess_schema", PreprocessVerbConfig),
         ("train_schema", TrainConfig),
+        ("labels_show_schema", LabelsShowConfig),
+        ("labels_tsl_schema", LabelsTslConfig),
         ("infer_schema", InferConfig),
         ("score_schema", ScoreConfig),
         ("ui_schema", UiConfig),
