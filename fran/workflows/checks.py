@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fran.errors import ConfigError, SettingProblem, choices
+from fran.errors import ConfigError, SettingProblem, SettingsFailed, choices
+from fran.plans.chain import data_stages
 from fran.plans.checks import check_plan
 from fran.plans.schema import Plan
 
@@ -57,11 +59,19 @@ def _network(plan: Plan, model: Mapping[str, Any], message: str) -> SettingProbl
     return SettingProblem("model", target, f"a network that can be built; {message}")
 
 
-def project_problems(project: Project, plan: Plan) -> list[SettingProblem]:
-    """What a plan asks of a project that the project does not have; nothing where it has not been made yet."""
-    if not project.exists:
-        return []
-    return [*_datasources(project, plan)]
+def project_problems(project: Project, plan: Plan, chain: Sequence[Plan], fold: object = None) -> list[SettingProblem]:
+    """What a plan asks of its project, or of the label table, that is not there.
+
+    Args:
+        project: may not have been made yet; then what can be told without it is.
+        plan: resolved.
+        chain: the plans its data come from, the root first.
+        fold: of a training; None for other work.
+    """
+    if not project.exists or not len(project):
+        return _spellings(plan)
+    found = [*_datasources(project, plan), *_fold(project, fold)]
+    return found if any(p.key == "datasources" for p in found) else [*found, *_labels(project, plan, chain)]
 
 
 def _datasources(project: Project, plan: Plan) -> Iterator[SettingProblem]:
@@ -72,3 +82,59 @@ def _datasources(project: Project, plan: Plan) -> Iterator[SettingProblem]:
             if name not in known:
                 expected = f"datasources of project {project.project_title}; {choices(name, known)}; found '{name}'"
                 yield SettingProblem(key, getattr(plan, key), expected)
+
+
+def _fold(project: Project, fold: object) -> Iterator[SettingProblem]:
+    folds = sorted({case.fold for case in project.training_cases() if case.fold is not None})
+    if len(folds) > 1 and isinstance(fold, int) and fold not in folds:
+        yield SettingProblem("fold", fold, f"the number of a fold, {folds[0]} to {folds[-1]}, or all")
+
+
+def _labels(project: Project, plan: Plan, chain: Sequence[Plan]) -> list[SettingProblem]:
+    from fran.workflows.label_flow import label_flow
+
+    try:
+        scheme = label_flow(project, plan, data_stages(chain)).scheme
+    except SettingsFailed as error:
+        return list(error.problems)
+    except ConfigError as error:
+        key, _, expected = str(error).partition(": ")
+        return [SettingProblem(key, getattr(plan, key, "this plan"), expected.removeprefix("expected "))]
+    if plan.vip_label is None or plan.vip_label in scheme.values:
+        return []
+    known = ", ".join(f"{value} {name}" for value, name in scheme.names.items())
+    return [SettingProblem("vip_label", plan.vip_label, f"a label of the network's: {known}")]
+
+
+def _spellings(plan: Plan) -> list[SettingProblem]:
+    """Remappings and the like that cannot be read, where the datasources may not be known yet."""
+    found: list[SettingProblem] = []
+    rest = replace(plan)
+    for key in ("remapping_source", "remapping_lbd", "remapping_whole", "remapping_imported", "remapping_train"):
+        # one key at a time: as long as datasources are unknown, each list may be as long as it likes
+        value = getattr(plan, key)
+        one = Plan(mode="whole" if key == "remapping_whole" else "lbd")
+        setattr(one, key, value)
+        found += _refused(one, _names(plan, value))
+        setattr(rest, key, None)
+    return found + _refused(rest, _names(plan, plan.imported_folder))
+
+
+def _names(plan: Plan, value: Any) -> list[str]:
+    if plan.datasources:
+        return plan.datasources
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return [str(key) for key in value]
+    return (
+        [f"datasource {n}" for n in range(1, len(value) + 1)] if isinstance(value, list) and value else ["datasource"]
+    )
+
+
+def _refused(plan: Plan, datasources: list[str]) -> list[SettingProblem]:
+    from fran.workflows.label_flow import label_rules
+
+    try:
+        label_rules(plan, datasources)
+    except SettingsFailed as error:
+        return list(error.problems)
+    return []

@@ -108,24 +108,30 @@ def typed_plan(values: Mapping[str, Any], context: Mapping[str, Any]) -> Plan:
 def plan_problems(job: Job[Any]) -> list[SettingProblem]:
     """Everything that is impossible about a job's plan, for its project too where that has been made already."""
     plan = plan_of(job.config)
-    found = [*check_plan(plan), *_source_plan_override(job, plan), *_of_project(job, plan)]
-    others = {}
+    found = [*check_plan(plan), *_source_plan_override(job, plan), *_other_plans(job, plan)]
+    if any(p.key in ("source_plan", "plan_valid", "plan_test") for p in found):
+        return found
+    chain = plan_chain(job)
+    return [*found, *check_chain(chain), *_of_project(job, plan, chain)]
+
+
+def _other_plans(job: Job[Any], plan: Plan) -> Iterator[SettingProblem]:
+    """Plans that validate and test: they exist, and their data are comparable."""
+    folders = search_folders()
     for key in ("plan_valid", "plan_test"):
         name = getattr(plan, key)
-        if name is not None and find_plan(name, search_folders()) is None:
-            found.append(SettingProblem(key, name, f"null or a plan; {choices(name, plan_names(search_folders()))}"))
+        if name is not None and find_plan(name, folders) is None:
+            yield SettingProblem(key, name, f"null or a plan; {choices(name, plan_names(folders))}")
         elif name is not None:
-            others[key] = derived_plan(job, name)
-    for key, other in others.items():
-        found += check_comparable(plan, key, other)
-    return found or check_chain(plan_chain(job))
+            yield from check_comparable(plan, key, derived_plan(job, name))
 
 
-def _of_project(job: Job[Any], plan: Plan) -> list[SettingProblem]:
+def _of_project(job: Job[Any], plan: Plan, chain: list[Plan]) -> list[SettingProblem]:
     from fran.projects.project import Project
 
     config = job.config
-    return project_problems(Project(config.project.title, folders_of(config.paths, config.project)), plan)
+    project = Project(config.project.title, folders_of(config.paths, config.project))
+    return project_problems(project, plan, chain, getattr(config, "fold", None))
 
 
 def _source_plan_override(job: Job[Any], plan: Plan) -> Iterator[SettingProblem]:
