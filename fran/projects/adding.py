@@ -82,8 +82,7 @@ def add_datasources(
     report = AddReport()
     for datasource, _ in datasources:
         store = folders.statistics(datasource.name)
-        scanned = datasource.scan(store, num_workers=num_workers, progress=progress, execute=execute)
-        report.scans.append(strictly(scanned) if strict else scanned)
+        report.scans.append(datasource.scan(store, num_workers, progress, execute=execute, strict=strict))
     with database.transaction() as transaction:
         sources = transaction.sources()
         _check_names(sources, [ds for ds, _ in datasources])
@@ -112,14 +111,6 @@ def finish_links(folders: ProjectFolders, database: Database) -> None:
     """Remove links that nobody wants after a change that was committed."""
     with database.transaction() as transaction:
         links.recover(folders.link_journal, links.targets(transaction.cases()))
-
-
-def strictly(scan: ScanReport) -> ScanReport:
-    """The same report with warnings as errors, and without the cases that they leave out."""
-    problems = [_stricter(p) for p in scan.problems]
-    refused = {p.case_id for p in problems if p.severity == "error"}
-    records = [] if scan.datasource in refused else [r for r in scan.records if r.case_id not in refused]
-    return replace(scan, problems=problems, records=records)
 
 
 def _stricter(problem: CaseProblem) -> CaseProblem:

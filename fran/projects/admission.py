@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fran.datasources.checks import fix
 from fran.datasources.datasource import LABELS_FILE, Datasource
 from fran.datasources.records import CaseRecord
 from fran.errors import CaseProblem, Severity
@@ -84,7 +85,7 @@ class Admission:
                 self._say(row, "test flag", "a case never trained on", found, step, "warning")
 
     def note_copies(self) -> None:
-        """Warn of equal images in two datasources (inside one, the scan does so), and of equal label maps anywhere."""
+        """Warn of equal images, and of equal label maps, in two datasources; inside one, the scan does so."""
         images: dict[str, CaseRow] = {}
         lms: dict[str, list[CaseRow]] = defaultdict(list)
         for row in {**self.former, **self.rows}.values():
@@ -95,7 +96,7 @@ class Admission:
             if row.has_foreground:
                 lms[row.lm_content or row.lm_digest].append(row)
         for first, *others in lms.values():
-            if others and {first.case_id, *(o.case_id for o in others)} & self.rows.keys():
+            if {o.ds for o in others} - {first.ds} and {first.case_id, *(o.case_id for o in others)} & self.rows.keys():
                 self._note_equal_lms(first, others)
 
     def _note_equal_lms(self, first: CaseRow, others: Sequence[CaseRow]) -> None:
@@ -138,8 +139,8 @@ def case_row(
         lm_digest=facts.lm_stamp.digest,
         patient=record.patient,
         modality=record.modality,
-        image_content=getattr(facts, "image_content", ""),
-        lm_content=getattr(facts, "lm_content", ""),
+        image_content=facts.image_content,
+        lm_content=facts.lm_content,
     )
 
 
@@ -176,7 +177,7 @@ def missing_problems(name: str, former: Iterable[CaseRow]) -> Iterable[CaseProbl
 
 
 def _taken_id(owner: CaseRow, row: CaseRow) -> tuple[str, str]:
-    step = f"fran fix rename-duplicates datasource={row.image.parents[1]}"
+    step = fix("rename-duplicates", row.image.parents[1])
     return f"{owner.image} of datasource {owner.ds} has it", step
 
 

@@ -77,6 +77,11 @@ class ProjectFolders:
         return self.project / "qc.json"
 
     @property
+    def pool(self) -> Path:
+        """Pooled voxels of the training cases; made anew where it is missing. See `fran.projects.pooling`."""
+        return self.project / "properties_pool.npz"
+
+    @property
     def link_journal(self) -> Path:
         """There while links to raw files change; see `fran.projects.links`."""
         return self.project / "links.pending.json"

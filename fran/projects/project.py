@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from fran.datasources.datasource import Datasource
-from fran.datasources.records import CaseArrays, CaseFacts
-from fran.datasources.store import read_arrays, read_facts
-from fran.errors import ConfigError, StoreError
+from fran.errors import ConfigError
 from fran.io.files import read_json, write_json
 from fran.labels import LabelGroups, LabelScheme, check_groups, group_labels
 from fran.parallel.jobs import Execute
 from fran.parallel.local import run_jobs
-from fran.projects import assignment
+from fran.projects import assignment, statistics
 from fran.projects.adding import AddReport, add_datasources
 from fran.projects.database import CaseRow, Database, PlanRow
 from fran.projects.dropping import DropReport, drop_datasource
 from fran.projects.folders import ProjectFolders, check_title
-from fran.projects.properties import PropertyCase, global_properties, inputs_digest
 from fran.projects.splits import Fold, Split
-
-_NEXT = "call maybe_store_projectwide_properties()"
 
 
 class Project:
@@ -191,16 +186,9 @@ class Project:
         Writes global_properties.json, validation_folds.json and mask_labels.json (in which rules that are there stay).
         """
         self.assign_folds(n_folds, seed)
-        cases = self.training_cases()
-        names = {str(v): n for v, n in self.labels.names.items()}
-        digest = inputs_digest((c.case_id, c.image_digest, c.lm_digest, c.modality) for c in cases)
-        path = self.folders.global_properties
-        stored = read_json(path) if path.exists() else {}
-        if stored.get("inputs") != digest or stored.get("label_names") != names:
-            stored = self._compute_properties(cases) | {"inputs": digest}
-            write_json(path, stored)
+        found = statistics.maybe_store(self.folders, self.training_cases(), self._label_names())
         self._write_mask_labels()
-        return dict(stored)
+        return found
 
     @property
     def properties(self) -> dict[str, Any]:
@@ -209,10 +197,7 @@ class Project:
         Raises:
             StoreError: they were never computed.
         """
-        path = self.folders.global_properties
-        if not path.exists():
-            raise StoreError(f"{path}: expected the project's global properties, found none; {_NEXT}")
-        return dict(read_json(path))
+        return statistics.stored(self.folders)
 
     def store_plan(self, name: str, yaml: str, stages: Mapping[str, tuple[str, str]] | None = None) -> int:
         """Store a resolved plan with ``(key, folder)`` of each stage; an equal one keeps its id.
@@ -247,23 +232,6 @@ class Project:
         for source in self.database.sources().values():
             names = {**source.label_names, **names}
         return names
-
-    def _compute_properties(self, cases: Sequence[CaseRow]) -> dict[str, Any]:
-        facts: dict[str, CaseFacts] = {}
-        for ds in {case.ds for case in cases}:
-            facts |= read_facts(self.folders.statistics(ds))
-        missing = [case.case_id for case in cases if case.case_id not in facts]
-        if missing:
-            raise StoreError(
-                f"project {self.project_title}: expected statistics of every training case, found none for "
-                f"{', '.join(missing[:10])}; run add_data again for their datasource"
-            )
-        measured = [PropertyCase(c.case_id, c.ds, c.modality, facts[c.case_id]) for c in cases]
-        return global_properties(measured, lambda: self._arrays(cases), self._label_names())
-
-    def _arrays(self, cases: Sequence[CaseRow]) -> Iterator[tuple[str, CaseArrays]]:
-        for ds in sorted({case.ds for case in cases}):
-            yield from read_arrays(self.folders.statistics(ds), [case.case_id for case in cases if case.ds == ds])
 
     def _write_mask_labels(self) -> None:
         path = self.folders.mask_labels

@@ -4,41 +4,47 @@ All of them leave test cases out. With case i of n_i foreground voxels, mean m_i
 
     mean_fg = sum(n_i m_i) / N,   std_fg = sqrt(sum(n_i (s_i^2 + (m_i - mean_fg)^2)) / N),   N = sum(n_i)
 
-which equal the mean and std of all foreground voxels pooled. Percentiles come from the bounded samples of the
-foreground, each sampled voxel standing for n_i / (sample size) voxels; where every case has at most 20 000 foreground
-voxels they are exact.
+which equal the mean and std of all foreground voxels pooled. Percentiles come from bounded samples of the foreground
+(`fran.projects.pooling`), each sampled voxel of case i standing for w = n_i / (its sample's size) voxels. Where every
+case's sample is its whole foreground they are exact; otherwise `clip_rank_error` is the standard error of their rank,
+
+    100 sqrt(p (1 - p) / n_eff) percent,   p = 0.005,   n_eff = sum(w)^2 / sum(w^2),
+
+so the lower limit is, with 95 % certainty, a percentile between 0.5 - 2 and 0.5 + 2 times that.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fran.datasources.records import CaseArrays, CaseFacts
+from fran.datasources.records import Stats
 from fran.errors import DataError
+from fran.projects.pooling import Pool
+from fran.projects.recommendation import recommend
 
 CLIP_PERCENTILES = (0.5, 99.5)
 SHAPE_PERCENTILES = (0, 10, 50, 90, 100)
-ANISOTROPIC = 3.0
-_VERSION = 1  # to be raised with every change of a formula
-
-ArrayReader = Callable[[], Iterator[tuple[str, CaseArrays]]]
+_VERSION = 2  # to be raised with every change of a formula
 
 
 @dataclass(frozen=True)
 class PropertyCase:
-    """A training case."""
+    """A training case; `foreground` is None where nothing is labelled."""
 
     case_id: str
     datasource: str
     modality: str
-    facts: CaseFacts
+    spacing_mm: tuple[float, float, float]
+    size: tuple[int, int, int]
+    labels: Mapping[int, int]
+    foreground: Stats | None
 
 
 def inputs_digest(cases: Iterable[tuple[str, str, str, str]]) -> str:
@@ -47,40 +53,39 @@ def inputs_digest(cases: Iterable[tuple[str, str, str, str]]) -> str:
     return hashlib.blake2b(joined.encode(), digest_size=16).hexdigest()
 
 
-def global_properties(
-    cases: Sequence[PropertyCase], read_arrays: ArrayReader, label_names: Mapping[int, str]
-) -> dict[str, Any]:
+def global_properties(cases: Sequence[PropertyCase], pool: Pool, label_names: Mapping[int, str]) -> dict[str, Any]:
     """Properties of the training cases, ready for global_properties.json. Units: raw (HU for CT), mm, voxels.
 
     Args:
         cases: training cases.
-        read_arrays: yields the arrays of those cases; called twice.
+        pool: of the same cases.
         label_names: by value; the values met are named.
 
     Raises:
         DataError: no case has foreground.
     """
-    with_foreground = [c for c in cases if c.facts.foreground is not None]
+    with_foreground = {c.case_id: c.foreground for c in cases if c.foreground is not None}
     if not with_foreground:
         raise DataError(
             f"global properties: expected training cases with foreground, found {len(cases)} cases without any; "
             "add data with labels, or move cases from test to training"
         )
-    labels = sorted({v for c in cases for v in c.facts.labels})
+    labels = sorted({v for c in cases for v in c.labels})
     modalities = Counter(c.modality for c in cases)
-    properties = _foreground(with_foreground)
-    low, high = _clip_range(with_foreground, read_arrays)
-    mean, std = clipped_moments((arrays.bins for _, arrays in read_arrays()), low, high)
+    modality = modalities.most_common(1)[0][0] if len(modalities) == 1 else "mixed"
+    clip = _clip_range({c: s.n for c, s in with_foreground.items()}, pool)
+    mean, std = clipped_moments(pool.tones, *clip["intensity_clip_range"])
     return {
-        **properties,
-        "intensity_clip_range": [low, high],
-        "intensity_percentile_005_995_fg": [low, high],
+        **_foreground(list(with_foreground.values())),
+        **clip,
         "mean_dataset_clipped": mean,
         "std_dataset_clipped": std,
-        **_shapes(cases),
+        **_shapes(cases, modality),
         "labels_all": labels,
         "label_names": {str(v): label_names.get(v, f"label_{v}") for v in labels},
-        "modality": modalities.most_common(1)[0][0] if len(modalities) == 1 else "mixed",
+        "label_voxels": {str(v): sum(c.labels.get(v, 0) for c in cases) for v in labels},
+        "label_cases": {str(v): sum(v in c.labels for c in cases) for v in labels},
+        "modality": modality,
         "modalities": dict(sorted(modalities.items())),
         "n_cases": len(cases),
         "n_cases_with_foreground": len(with_foreground),
@@ -105,48 +110,29 @@ def weighted_percentiles(
     """
     if np.ptp(weights) == 0:
         return [float(p) for p in np.percentile(values, percentiles)]
-    order = np.argsort(values, kind="stable")
+    order = np.argsort(values)
     positions = np.cumsum(weights[order]) - weights[order] / 2
     wanted = np.array(percentiles) / 100 * weights.sum()
     return [float(p) for p in np.interp(wanted, positions, values[order])]
 
 
-def clipped_moments(tables: Iterable[NDArray[np.float64]], low: float, high: float) -> tuple[float, float]:
+def clipped_moments(tones: NDArray[np.float64], low: float, high: float) -> tuple[float, float]:
     """Mean and population std of all voxels of all images, each clipped to [low, high] first.
 
-    Each table is `CaseArrays.bins`. A bin is clipped by its mean value; the result is exact where bins are one whole
-    number wide, and elsewhere off by less than one bin's share around `low` and `high`.
+    `tones` is `Pool.tones`. A bin is clipped by its mean value, so the result is exact for whole numbers below 8192 in
+    images that span up to 4096; elsewhere it is off by less than the share of the bins around `low` and `high`.
     """
-    n = total = squares = 0.0
-    for table in tables:
-        _, count, summed, squared = table[:, table[1] > 0]
-        mean = summed / count
-        clipped = np.clip(mean, low, high)
-        inside = mean == clipped
-        n += count.sum()
-        total += np.where(inside, summed, count * clipped).sum()
-        squares += np.where(inside, squared, count * clipped**2).sum()
-    mean_all = total / n
-    return float(mean_all), float(np.sqrt(max(squares / n - mean_all**2, 0.0)))
+    _, count, summed, squared = tones
+    mean = summed / count
+    clipped = np.clip(mean, low, high)
+    inside = mean == clipped
+    n = count.sum()
+    mean_all = float(np.where(inside, summed, count * clipped).sum() / n)
+    square_all = float(np.where(inside, squared, count * clipped**2).sum() / n)
+    return mean_all, float(np.sqrt(max(square_all - mean_all**2, 0.0)))
 
 
-def recommended_spacing(spacings_mm: NDArray[np.float64]) -> list[float]:
-    """Spacing (x, y, z) to resample to, from an array (cases, 3): the median of each axis.
-
-    Where the coarsest axis is at least three times as coarse as the finest, it gets its 10th percentile instead, but
-    nothing finer than the next axis, so that thick slices do not decide for thin ones (the rule of nnU-Net, Isensee et
-    al., Nature Methods 2021, without its condition on the number of voxels). Rounded to 0.001 mm.
-    """
-    target = np.median(spacings_mm, axis=0)
-    worst = int(np.argmax(target))
-    if target[worst] >= ANISOTROPIC * target.min():
-        others = np.delete(target, worst)
-        target[worst] = max(float(np.percentile(spacings_mm[:, worst], 10)), float(others.max()))
-    return [round(float(s), 3) for s in target]
-
-
-def _foreground(cases: Sequence[PropertyCase]) -> dict[str, Any]:
-    stats = [c.facts.foreground for c in cases if c.facts.foreground is not None]
+def _foreground(stats: Sequence[Stats]) -> dict[str, Any]:
     mean, std = pooled_moments([(s.n, s.mean, s.std) for s in stats])
     return {
         "mean_fg": mean,
@@ -157,19 +143,30 @@ def _foreground(cases: Sequence[PropertyCase]) -> dict[str, Any]:
     }
 
 
-def _clip_range(cases: Sequence[PropertyCase], read_arrays: ArrayReader) -> tuple[float, float]:
-    n_voxels = {c.case_id: c.facts.foreground.n for c in cases if c.facts.foreground is not None}
-    samples = [(n_voxels[case_id], arrays.sample) for case_id, arrays in read_arrays() if case_id in n_voxels]
+def _clip_range(n_voxels: Mapping[str, int], pool: Pool) -> dict[str, Any]:
+    samples = [(n, pool.samples[case]) for case, n in n_voxels.items()]
     values = np.concatenate([sample for _, sample in samples]).astype(np.float64)
     weights = np.concatenate([np.full(sample.size, n / sample.size) for n, sample in samples])
-    low, high = weighted_percentiles(values, weights, CLIP_PERCENTILES)
-    return low, high
+    limits = weighted_percentiles(values, weights, CLIP_PERCENTILES)
+    p = CLIP_PERCENTILES[0] / 100
+    effective = weights.sum() ** 2 / (weights**2).sum()
+    whole = all(sample.size == n for n, sample in samples)
+    return {
+        "intensity_clip_range": limits,
+        "intensity_percentile_005_995_fg": limits,
+        "n_voxels_sampled": int(values.size),
+        "clip_rank_error": 0.0 if whole else float(100 * np.sqrt(p * (1 - p) / effective)),
+    }
 
 
-def _shapes(cases: Sequence[PropertyCase]) -> dict[str, Any]:
-    spacing = np.array([c.facts.spacing_mm for c in cases], dtype=np.float64)
-    size = np.array([c.facts.size for c in cases], dtype=np.float64)
-    shapes: dict[str, Any] = {"spacing_recommended": recommended_spacing(spacing)}
+def _shapes(cases: Sequence[PropertyCase], modality: str) -> dict[str, Any]:
+    spacing = np.array([c.spacing_mm for c in cases], dtype=np.float64)
+    size = np.array([c.size for c in cases], dtype=np.float64)
+    recommendation = recommend(spacing, size, modality)
+    shapes: dict[str, Any] = {
+        "spacing_recommended": recommendation["spacing"],
+        "recommendation": recommendation,
+    }
     for name, table in (("spacing", spacing), ("size", size)):
         shapes[f"{name}_median"] = np.median(table, axis=0).tolist()
         rows = np.percentile(table, SHAPE_PERCENTILES, axis=0).tolist()

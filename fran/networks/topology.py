@@ -1,0 +1,82 @@
+"""Kernels and strides that follow from patch size and spacing. Plain arithmetic: no torch is imported.
+
+The rule of `topology` is nnU-Net's: Isensee et al. 2021, https://doi.org/10.1038/s41592-020-01008-z, supplementary note
+on network topology.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import floor, log2
+
+Triple = tuple[int, int, int]
+ANISOTROPY = 2.0
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Kernel and stride of each level; the first stride is 1."""
+
+    kernels: tuple[Triple, ...]
+    strides: tuple[Triple, ...]
+
+    @property
+    def multiple(self) -> Triple:
+        """Product of the strides per axis: a patch must be a multiple of it."""
+        total = [1, 1, 1]
+        for stride in self.strides:
+            total = [a * b for a, b in zip(total, stride, strict=True)]
+        return total[0], total[1], total[2]
+
+
+def topology(
+    patch_size: Sequence[int], spacing: Sequence[float], max_levels: int = 6, min_feature_vox: int = 4
+) -> Topology:
+    """Kernels and strides for a patch.
+
+    At each level an axis is halved when its feature map would keep at least `min_feature_vox` voxels and its voxels are
+    not already more than twice as large as the finest. An axis whose voxels are more than twice as large as the finest
+    gets kernel 1 until the finer axes have caught up.
+
+    Args:
+        patch_size: (x, y, z) voxels.
+        spacing: (x, y, z) mm.
+        max_levels: levels including the full resolution.
+        min_feature_vox: smallest side of a feature map.
+
+    Example:
+        >>> topology((64, 64, 16), (0.8, 0.8, 4.0), max_levels=3).strides
+        ((1, 1, 1), (2, 2, 1), (2, 2, 1))
+    """
+    size, mm = [float(n) for n in patch_size], [float(s) for s in spacing]
+    kernels: list[Triple] = []
+    strides: list[Triple] = [(1, 1, 1)]
+    stuck = [False] * 3
+    while True:
+        kernel = [1 if not stuck[axis] and s > ANISOTROPY * min(mm) else 3 for axis, s in enumerate(mm)]
+        stuck = [k == 3 for k in kernel]  # an axis that has had kernel 3 keeps it
+        kernels.append((kernel[0], kernel[1], kernel[2]))
+        large = [n >= 2 * min_feature_vox for n in size]
+        finest = min((s for s, wide in zip(mm, large, strict=True) if wide), default=0.0)
+        step = [2 if wide and s < ANISOTROPY * finest else 1 for s, wide in zip(mm, large, strict=True)]
+        if len(kernels) >= max_levels or step == [1, 1, 1]:
+            return Topology(tuple(kernels), tuple(strides))
+        strides.append((step[0], step[1], step[2]))
+        size = [n / s for n, s in zip(size, step, strict=True)]
+        mm = [m * s for m, s in zip(mm, step, strict=True)]
+
+
+def residual_multiple(spacing: Sequence[float], levels: int = 5) -> Triple:
+    """Voxels along (x, y, z) of which a patch for MONAI's SegResNetDS must be a multiple.
+
+    Each of its `levels` - 1 steps halves every axis, except that a coarse axis waits until the finer ones have caught up.
+
+    Example:
+        >>> residual_multiple((0.8, 0.8, 4.0))
+        (16, 16, 4)
+    """
+    behind = [floor(log2(max(spacing) / s)) for s in spacing]
+    together = max(0, levels - 1 - max(behind))
+    x, y, z = (2 ** (min(n, levels - 1) + together) for n in behind)
+    return x, y, z
