@@ -2,9 +2,10 @@
 
     python benchmarks/bench_project.py --cases 1000 --num-processes 1
 
-Steps: `add_first` (all cases new), `properties_first`, `add_noop` (nothing changed), `properties_noop`, `add_one` (one case
-more), `properties_one`, `status`. `seconds` is wall time, `cpu_s` processor time of this process, `peak_rss_mb` the largest resident memory of this process so
-far; `one_case_s` is what one case costs when read alone, to subtract from `add_one`.
+Steps: `add_first` (all cases new), `properties_first`, `add_noop` (nothing changed), `properties_noop`, `add_one` (one
+case more), `properties_one`, `status`. `seconds` is wall time, `cpu_s` processor time of this process, `peak_rss_mb`
+the largest resident memory of this process so far; `one_case_s` is what one case costs when it is read alone, to be
+subtracted from `add_one`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from fran.datasources.datasource import Datasource
 from fran.datasources.measure import CaseTask, measure_case
 from fran.projects.folders import ProjectFolders
 from fran.projects.project import Project
-from fran.projects.status import project_status
 
 SHAPE = (40, 36, 28)
 AFFINE = np.diag([1.1, 0.9, 2.0, 1.0])
@@ -75,7 +75,6 @@ def measure(n: int, num_processes: int, root: Path) -> None:
     measure_case(CaseTask("bench_alone", image, lm, 0))
     timed("add_one", add, one_case_s=round(time.perf_counter() - start, 4))
     timed("properties_one", project.maybe_store_projectwide_properties)
-    timed("status", lambda: project_status(project))
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from fran.errors import ConfigError
 from fran.networks.topology import Triple, topology
 
+
 class DeepDynUNet(DynUNet):
     """MONAI's DynUNet whose training output is a list of heads at their own resolution, finest first.
 

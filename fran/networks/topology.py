@@ -70,7 +70,7 @@ def topology(
 def residual_multiple(spacing: Sequence[float], levels: int = 5) -> Triple:
     """Voxels along (x, y, z) of which a patch for MONAI's SegResNetDS must be a multiple.
 
-    Each of its `levels` - 1 steps halves every axis, except that a coarse axis waits until the finer ones have caught up.
+    Each of its `levels` - 1 steps halves every axis, except that a coarse axis waits for the finer ones.
 
     Example:
         >>> residual_multiple((0.8, 0.8, 4.0))

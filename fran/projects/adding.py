@@ -13,6 +13,7 @@ from fran.parallel.jobs import Execute
 from fran.parallel.local import run_jobs
 from fran.projects import links
 from fran.projects.admission import Admission, label_name_problems, missing_problems
+from fran.projects.assignment import write_mirror
 from fran.projects.database import CaseRow, Database, SourceRow
 from fran.projects.folders import ProjectFolders
 from fran.projects.quality import write_qc
@@ -102,6 +103,8 @@ def add_datasources(
                 transaction.put_verdicts(datasource.name, problems.of(datasource.name))
                 report.problems += problems.of(datasource.name)
             write_qc(folders.quality, transaction)
+            if report.added or report.updated:
+                write_mirror(folders, transaction)
     if changed:
         finish_links(folders, database)
     return report

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from fran.errors import ConfigError, StoreError
 from fran.io.files import write_json
 from fran.projects.admission import fold_case
-from fran.projects.database import CaseRow, Database, Transaction
+from fran.projects.database import Database, Transaction
 from fran.projects.folders import ProjectFolders
 from fran.projects.folds import assign_folds
 from fran.projects.splits import Assignment, Fold, Split, make_split, split_digest
@@ -41,15 +41,18 @@ def assign(
     """
     with database.transaction() as transaction:
         stored = transaction.setting(SETTING) or {}
-        cases = transaction.cases()
+        training = {case_id: fold for case_id, fold, test in transaction.places() if not test}
+        given = {case_id: fold for case_id, fold in training.items() if fold is not None}
         if reassign:
             transaction.forget_folds()
-        elif stored and any(c.fold is not None for c in cases):
+        elif stored and given:
             _check_frozen(folders.title, stored, n_folds, seed)
+        if given.keys() == training.keys() and folders.validation_folds.exists() and not reassign:
+            return given
         n_folds = stored.get("n_folds", N_FOLDS) if n_folds is None else n_folds
         seed = stored.get("seed", 0) if seed is None else seed
-        existing = {} if reassign else {c.case_id: c.fold for c in cases if c.fold is not None}
-        folds = assign_folds(map(fold_case, cases), existing, n_folds, seed)
+        existing = {} if reassign else given
+        folds = assign_folds(map(fold_case, transaction.cases()), existing, n_folds, seed)
         transaction.set_folds({c: f for c, f in folds.items() if c not in existing})
         if folds:
             transaction.put_setting(SETTING, {"n_folds": n_folds, "seed": seed})
@@ -59,12 +62,12 @@ def assign(
 
 def write_mirror(folders: ProjectFolders, transaction: Transaction) -> None:
     """Write validation_folds.json: case ids of each fold and of the test cases, for people."""
-    cases = transaction.cases()
+    places = transaction.places()
     by_fold: dict[str, Any] = {}
-    for case in cases:
-        key = "test" if case.test else "unassigned" if case.fold is None else f"fold_{case.fold}"
-        by_fold.setdefault(key, []).append(case.case_id)
-    assignment = assignment_of(cases, transaction.setting(SETTING))
+    for case_id, fold, test in places:
+        key = "test" if test else "unassigned" if fold is None else f"fold_{fold}"
+        by_fold.setdefault(key, []).append(case_id)
+    assignment = assignment_of({c: fold for c, fold, test in places if not test}, transaction.setting(SETTING))
     place: dict[str, Fold | None] = dict(assignment.folds)
     frozen = {
         "n_folds": assignment.n_folds,
@@ -74,10 +77,9 @@ def write_mirror(folders: ProjectFolders, transaction: Transaction) -> None:
     write_json(folders.validation_folds, {"test": [], **by_fold, **frozen})
 
 
-def assignment_of(cases: Collection[CaseRow], setting: dict[str, Any] | None) -> Assignment:
-    """Folds as stored."""
+def assignment_of(folds: Mapping[str, int | None], setting: dict[str, Any] | None) -> Assignment:
+    """Folds of the training cases, with how they were dealt."""
     stored = setting or {}
-    folds = {case.case_id: case.fold for case in cases if not case.test}
     return Assignment(folds, stored.get("n_folds", N_FOLDS), stored.get("seed", 0))
 
 
@@ -95,7 +97,7 @@ def split(folders: ProjectFolders, database: Database, fold: Fold, datasources: 
         ConfigError: no such fold.
     """
     cases = database.cases()
-    assignment = assignment_of(cases, database.setting(SETTING))
+    assignment = assignment_of({c.case_id: c.fold for c in cases if not c.test}, database.setting(SETTING))
     # test cases of any datasource count: what is tested on must not be trained on
     used = [c for c in cases if c.test or datasources is None or c.ds in datasources]
     training = [c for c in used if not c.test]

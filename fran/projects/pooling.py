@@ -3,8 +3,8 @@
 Two things are pooled:
 
 * a sample of each case's foreground: at most `SAMPLE_VOXELS` in all, an equal bound for each case;
-* tones: number, sum and sum of squares of all voxels by value. Values are put into bins a 4096th of a power of two wide,
-  so that whole numbers below 8192 have a bin of their own and sums stay exact in every bin.
+* tones: number, sum and sum of squares of all voxels by value. Values are put into bins a 4096th of a power of two
+  wide, so that whole numbers below 8192 have a bin of their own, and sums stay exact in every bin.
 """
 
 from __future__ import annotations

@@ -8,8 +8,7 @@ from typing import Any
 
 from fran.datasources.datasource import Datasource
 from fran.errors import ConfigError
-from fran.io.files import read_json, write_json
-from fran.labels import LabelGroups, LabelScheme, check_groups, group_labels
+from fran.labels import LabelGroups, LabelScheme, check_groups, group_labels, group_names
 from fran.parallel.jobs import Execute
 from fran.parallel.local import run_jobs
 from fran.projects import assignment, statistics
@@ -17,6 +16,7 @@ from fran.projects.adding import AddReport, add_datasources
 from fran.projects.database import CaseRow, Database, PlanRow
 from fran.projects.dropping import DropReport, drop_datasource
 from fran.projects.folders import ProjectFolders, check_title
+from fran.projects.mask_labels import update_rules
 from fran.projects.splits import Fold, Split
 
 
@@ -146,10 +146,12 @@ class Project:
     @property
     def label_groups(self) -> LabelGroups:
         """The numbering that follows from `set_lm_groups`; one group by default."""
-        labels: dict[str, set[int]] = {name: set() for name in self.datasources}
-        for case in self.training_cases():
-            labels[case.ds] |= set(case.labels)
-        return group_labels(self.database.setting("lm_groups"), labels)
+        return self._label_groups(self.training_cases())
+
+    @property
+    def output_names(self) -> dict[int, str]:
+        """Names of the label values after grouping, which are those of predictions."""
+        return self._output_names(self.training_cases())
 
     def set_lm_groups(self, groups: Sequence[Sequence[str]] | None = None) -> LabelGroups:
         """Store which datasources share label values; None is one group with all.
@@ -186,8 +188,9 @@ class Project:
         Writes global_properties.json, validation_folds.json and mask_labels.json (in which rules that are there stay).
         """
         self.assign_folds(n_folds, seed)
-        found = statistics.maybe_store(self.folders, self.training_cases(), self._label_names())
-        self._write_mask_labels()
+        cases = self.training_cases()
+        found = statistics.maybe_store(self.folders, cases, self._label_names())
+        update_rules(self.folders.mask_labels, self._output_names(cases))
         return found
 
     @property
@@ -233,9 +236,12 @@ class Project:
             names = {**source.label_names, **names}
         return names
 
-    def _write_mask_labels(self) -> None:
-        path = self.folders.mask_labels
-        stored = read_json(path) if path.exists() else {}
-        rules = {str(v): {"dusting_threshold": 0, "k_largest": None} for v in self.labels.values}
-        if rules.keys() - stored.keys():
-            write_json(path, rules | stored)
+    def _label_groups(self, cases: Sequence[CaseRow]) -> LabelGroups:
+        labels: dict[str, set[int]] = {name: set() for name in self.datasources}
+        for case in cases:
+            labels[case.ds] |= set(case.labels)
+        return group_labels(self.database.setting("lm_groups"), labels)
+
+    def _output_names(self, cases: Sequence[CaseRow]) -> dict[int, str]:
+        declared = {name: source.label_names for name, source in self.database.sources().items()}
+        return group_names(self._label_groups(cases), declared)

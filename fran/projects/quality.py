@@ -15,7 +15,7 @@ _RANK = ("ok", "note", "warning", "error")
 def write_qc(path: Path, transaction: Transaction) -> None:
     """Write every verdict: the worst of each case, how many cases there are of each, and all problems in full."""
     verdicts = transaction.verdicts()
-    worst = {case.case_id: "ok" for case in transaction.cases()}
+    worst = {case_id: "ok" for case_id, *_ in transaction.places()}
     for verdict in verdicts:
         problem = verdict.problem
         if problem.case_id != verdict.ds:

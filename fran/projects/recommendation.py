@@ -89,8 +89,8 @@ def recommended_patch(shape: NDArray[np.float64], spacing: Sequence[float], patc
 def fits(size: Size, spacing: Sequence[float]) -> bool:
     """Whether DynUNet and SegResNet, as they are shipped, take a patch of this size."""
     plan = topology(size, spacing)
-    multiples = (plan.multiple, residual_multiple(spacing))
-    return len(plan.strides) >= 3 and not any(n % m for multiple in multiples for n, m in zip(size, multiple, strict=True))
+    multiples = zip(size, plan.multiple, residual_multiple(spacing), strict=True)
+    return len(plan.strides) >= 3 and not any(n % first or n % second for n, first, second in multiples)
 
 
 def _sizes(spacing: Sequence[float], patch_voxels: int) -> Iterator[Size]:
@@ -124,8 +124,8 @@ def _patch_reasons(shape: NDArray[np.float64], spacing: Sequence[float], patch: 
     share = np.minimum(np.array(patch) / shape, 1)
     yield (
         f"patch {_times(patch)}: {_times(sides)} mm of a median case of {_times(shape * spacing)} mm "
-        f"({_times(shape)} voxels), {100 * float(share.prod()):.0f} % of it; sides as equal in mm as the networks' strides "
-        f"and {budget:,} voxels allow (for a smaller GPU, or a CPU, halve that: patch_voxels={budget // 2})."
+        f"({_times(shape)} voxels), {100 * float(share.prod()):.0f} % of it; sides as equal in mm as the networks' "
+        f"strides and {budget:,} voxels allow (for a smaller GPU, or a CPU, halve that: patch_voxels={budget // 2})."
     )
     if float(share.prod()) < 0.1:
         yield (

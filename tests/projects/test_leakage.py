@@ -94,15 +94,16 @@ def test_leak_of_an_older_project_is_named_and_kept_out_of_every_split(
     assert len(project) == 9
 
 
-def test_equal_label_maps_are_told_but_tie_nothing(project: Project, kits: Path) -> None:
-    for k in (1, 2, 3):
-        shutil.copy(kits / "lms" / "kits_00.nii.gz", kits / "lms" / f"kits_{k:02d}.nii.gz")
-    report = project.add_data([Datasource(kits)])
+def test_equal_label_maps_are_told_but_tie_nothing(project: Project, kits: Path, tmp_path: Path) -> None:
+    other = write_cases(tmp_path / "raw" / "other", "other", 2, labels=(7,))
+    shutil.copy(kits / "lms" / "kits_00.nii.gz", other / "lms" / "other_00.nii.gz")
+    report = project.add_data([Datasource(kits), Datasource(other)])
     (problem,) = [p for p in report.problems if p.what == "equal label maps"]
-    assert problem.case_id == "kits_03"
-    assert "kits_00.nii.gz" in problem.found
-    project.assign_folds()
-    assert len({c.fold for c in project.cases() if c.case_id < "kits_04"}) == 4
+    assert problem.case_id == "other_00"
+    assert str(kits / "lms" / "kits_00.nii.gz") in problem.found
+    assert report.ok
+    project.add_data([Datasource(other)], test=True)
+    assert len([c for c in project.cases() if c.test]) == 2
 
 
 def test_empty_label_maps_are_not_copies(project: Project, tmp_path: Path) -> None:

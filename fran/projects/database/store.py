@@ -120,6 +120,11 @@ class Reader:
         query = f"SELECT {', '.join(CASE_COLUMNS)} FROM datasources ORDER BY case_id"
         return [rows.case_row(row) for row in self._connection.execute(query).fetchall()]
 
+    def places(self) -> list[tuple[str, int | None, bool]]:
+        """(Case id, fold, test) of every case, in order of case id: much quicker than whole rows."""
+        found = self._connection.execute("SELECT case_id, fold, test FROM datasources ORDER BY case_id").fetchall()
+        return [(row["case_id"], row["fold"], bool(row["test"])) for row in found]
+
     def sources(self) -> dict[str, rows.SourceRow]:
         """Datasources by name."""
         query = f"SELECT {', '.join(SOURCE_COLUMNS)} FROM sources ORDER BY name"
