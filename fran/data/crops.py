@@ -6,6 +6,7 @@ go on from any index.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ Vox = tuple[int, int, int]
 Sample = dict[str, Any]
 JITTER = 0.25
 _ORDER_STREAM = 1
+_CASE_STREAM = 2
 
 
 class CropDataset(Dataset[Sample]):
@@ -35,6 +37,8 @@ class CropDataset(Dataset[Sample]):
         seed: of the whole sequence.
         case_weights: case id to relative frequency; without, every case comes once before any comes again.
         class_weights: label name to relative frequency among foreground classes; 1 for those not named.
+        samples_per_file: so many consecutive crops are cut from one case, of one reading where a reading of the whole
+            case is not more than the crops together.
 
     A sample holds IMAGE and LM of `patch_size`, WINDOW, SEED, CASE_ID and ANNOTATED, see `fran.keys`.
     """
@@ -47,10 +51,14 @@ class CropDataset(Dataset[Sample]):
         seed: int = 0,
         case_weights: Mapping[str, float] | None = None,
         class_weights: Mapping[str, float] | None = None,
+        samples_per_file: int = 1,
     ) -> None:
+        if samples_per_file < 1:
+            raise ConfigError(f"samples_per_file: expected 1 or more, found {samples_per_file}")
         if not 0 <= fg_fraction <= 1:
             raise ConfigError(f"trainer.fg_fraction: expected 0 to 1, found {fg_fraction}")
         self.source, self.patch_size, self.fg_fraction, self.seed = source, patch_size, fg_fraction, seed
+        self.samples_per_file = samples_per_file
         self.case_shares = _shares(case_weights, source.case_ids)
         names = source.labels.channel_names
         weights = _weights(class_weights or {}, names, "trainer.class_sampling_weights")
@@ -59,9 +67,9 @@ class CropDataset(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         draw = np.random.default_rng([self.seed, index])
-        case_id = self._case(index, draw)
+        case_id = self._case(index // self.samples_per_file)
         start = self._start(case_id, draw)
-        image, channels = self.source.crop(case_id, start, self.patch_size)
+        image, channels = self.source.crop(case_id, start, self.patch_size, keep=self._reads_whole(case_id))
         return {
             keys.IMAGE: image,
             keys.LM: channels,
@@ -71,11 +79,17 @@ class CropDataset(Dataset[Sample]):
             keys.ANNOTATED: self.source.annotated(case_id),
         }
 
-    def _case(self, index: int, draw: np.random.Generator) -> str:
+    def _reads_whole(self, case_id: str) -> bool:
+        if self.samples_per_file == 1:
+            return False
+        return math.prod(self.source.shape(case_id)) <= self.samples_per_file * math.prod(self.patch_size)
+
+    def _case(self, reading: int) -> str:
         ids = self.source.case_ids
         if self.case_shares is not None:
+            draw = np.random.default_rng([self.seed, reading, _CASE_STREAM])
             return ids[int(draw.choice(len(ids), p=self.case_shares))]
-        number, place = divmod(index, len(ids))
+        number, place = divmod(reading, len(ids))
         if self._pass[0] != number:
             order = np.random.default_rng([self.seed, number, _ORDER_STREAM]).permutation(len(ids))
             self._pass = (number, order)
@@ -130,13 +144,18 @@ class CaseDataset(Dataset[Sample]):
 
 
 class EpochSampler(Sampler[int]):
-    """Indices of one epoch of the endless sequence; with several processes each takes every n-th.
+    """Indices of one epoch of the endless sequence; with several processes they take turns.
 
     The epoch is all the state there is: Lightning sets it before each epoch, the data module after a resume.
+
+    Args:
+        per_epoch: indices of one process in an epoch.
+        rank, world_size: which of how many processes.
+        turn: consecutive indices that stay with one process.
     """
 
-    def __init__(self, per_epoch: int, rank: int = 0, world_size: int = 1) -> None:
-        self.per_epoch, self.rank, self.world_size = per_epoch, rank, world_size
+    def __init__(self, per_epoch: int, rank: int = 0, world_size: int = 1, turn: int = 1) -> None:
+        self.per_epoch, self.rank, self.world_size, self.turn = per_epoch, rank, world_size, turn
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -147,8 +166,9 @@ class EpochSampler(Sampler[int]):
         return self.per_epoch
 
     def __iter__(self) -> Iterator[int]:
-        first = self.epoch * self.per_epoch * self.world_size
-        return iter(range(first + self.rank, first + self.per_epoch * self.world_size, self.world_size))
+        for taken in range(self.epoch * self.per_epoch, (self.epoch + 1) * self.per_epoch):
+            number, place = divmod(taken, self.turn)
+            yield (number * self.world_size + self.rank) * self.turn + place
 
 
 def collate(samples: Sequence[Sample]) -> Sample:

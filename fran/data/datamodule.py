@@ -62,6 +62,7 @@ class CropDataModule(pl.LightningDataModule):
         steps_per_epoch: optimiser steps per epoch.
         fg_fraction: see `CropDataset`.
         class_weights: label name to sampling frequency, see `CropDataset`.
+        samples_per_file: consecutive crops of one case, see `CropDataset`.
         seed: of the crops and their augmentation.
         num_workers: loader processes, -1 chooses from the number of cores.
         cache: "none" or "ram".
@@ -81,6 +82,7 @@ class CropDataModule(pl.LightningDataModule):
         *,
         fg_fraction: float = 0.5,
         class_weights: Mapping[str, float] | None = None,
+        samples_per_file: int = 1,
         seed: int = 0,
         num_workers: int = AUTO,
         cache: str = "none",
@@ -101,7 +103,9 @@ class CropDataModule(pl.LightningDataModule):
         self.generator = torch.Generator().manual_seed(seed)
         manifest = Manifest.load(data.manifest)
         source = self._source(manifest, data.train_ids, cache)
-        self.crops = CropDataset(source, patch_size, fg_fraction, seed, data.case_weights, class_weights)
+        self.crops = CropDataset(
+            source, patch_size, fg_fraction, seed, data.case_weights, class_weights, samples_per_file
+        )
         validated = spread(data.val_ids, max_val_cases)
         self.cases = CaseDataset(self._source(manifest, validated, cache)) if validated else None
 
@@ -119,7 +123,7 @@ class CropDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Batches of one epoch."""
         rank, world = self._rank()
-        sampler = EpochSampler(self.batch_size * self.steps_per_epoch, rank, world)
+        sampler = EpochSampler(self.batch_size * self.steps_per_epoch, rank, world, self.crops.samples_per_file)
         if self.trainer:
             # Lightning starts the first iteration of a resumed training before it calls `set_epoch`
             sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]

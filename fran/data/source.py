@@ -20,6 +20,7 @@ from fran.io.manifest import Manifest
 from fran.labels import LabelScheme
 
 Vox = tuple[int, int, int]
+Arrays = tuple[NDArray[np.int16], NDArray[Any]]
 MAX_OPEN_FILES = 64
 MAX_CACHED_FOREGROUND = 256
 
@@ -68,7 +69,9 @@ class CaseSource:
         self._check_labels()
         self._readers: OrderedDict[str, CaseReader] = OrderedDict()
         self._foreground: OrderedDict[tuple[str, int], NDArray[np.generic]] = OrderedDict()
-        self._volumes: dict[str, tuple[NDArray[np.int16], NDArray[Any]]] = {}
+        self._volumes: dict[str, Arrays] = {}
+        self._last: tuple[str, Arrays] | None = None
+        self._minimum: dict[str, int] = {}
         self._pid = os.getpid()
 
     def __len__(self) -> int:
@@ -84,15 +87,18 @@ class CaseSource:
         window = window_for(entry.modality, entry.intensity, self.properties)
         return np.array([meta.slope, meta.inter, *window.as_tuple()], dtype=np.float32)
 
-    def crop(self, case_id: str, start: Vox, size: Vox) -> tuple[NDArray[np.int16], NDArray[Any]]:
-        """Stored image and channel indices of a box, padded with the stored minimum and 0 outside the volume."""
-        if self.cache == "ram":
-            image, channels = self.volume(case_id)
-            return _padded(image, start, size, None), _padded(channels, start, size, 0)
+    def crop(self, case_id: str, start: Vox, size: Vox, *, keep: bool = False) -> Arrays:
+        """Stored image and channel indices of a box, padded with the stored minimum and 0 outside the volume.
+
+        With `keep` the whole case is read, and kept until another is asked for.
+        """
+        if keep or self.cache == "ram":
+            image, channels = self._kept_volume(case_id)
+            return _padded(image, start, size, self._minimum[case_id]), _padded(channels, start, size, 0)
         image, lm = self.reader(case_id).read(start, size)
         return image, self._channels(case_id, lm)
 
-    def volume(self, case_id: str) -> tuple[NDArray[np.int16], NDArray[Any]]:
+    def volume(self, case_id: str) -> Arrays:
         """Stored image and channel indices of the whole case."""
         if case_id in self._volumes:
             return self._volumes[case_id]
@@ -101,6 +107,15 @@ class CaseSource:
         if self.cache == "ram":
             self._volumes[case_id] = arrays
         return arrays
+
+    def _kept_volume(self, case_id: str) -> Arrays:
+        """The case's volume, read again only where another case came between and there is no cache."""
+        if self._last is None or self._last[0] != case_id:
+            self._last = case_id, self.volume(case_id)
+        image, channels = self._last[1]
+        if case_id not in self._minimum:
+            self._minimum[case_id] = int(image.min())
+        return image, channels
 
     def foreground(self, case_id: str, channel: int) -> NDArray[np.generic]:
         """(n, 3) sampled voxels of one channel; n may be 0."""
@@ -213,12 +228,12 @@ def _check_cases(manifest: Manifest, case_ids: Sequence[str]) -> None:
         raise CasesFailed(f"{len(lacking)} of {len(case_ids)} cases are not preprocessed", problems)
 
 
-def _padded(array: NDArray[Any], start: Vox, size: Vox, fill: int | None) -> NDArray[Any]:
+def _padded(array: NDArray[Any], start: Vox, size: Vox, fill: int) -> NDArray[Any]:
     box = list(zip(start, size, array.shape, strict=True))
     inside = tuple(slice(max(0, a), max(0, min(a + n, full))) for a, n, full in box)
     part = array[inside]
     if part.shape == tuple(size):
         return part
-    result = np.full(size, array.min() if fill is None else fill, array.dtype)
+    result = np.full(size, fill, array.dtype)
     result[tuple(slice(s.start - a, s.start - a + n) for s, a, n in zip(inside, start, part.shape, strict=True))] = part
     return result

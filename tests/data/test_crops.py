@@ -53,6 +53,41 @@ def test_every_case_comes_once_before_any_comes_again(source):
         assert sorted(crops[i][keys.CASE_ID] for i in range(number * n, number * n + n)) == list(source.case_ids)
 
 
+def test_consecutive_crops_come_from_one_case_and_one_reading(source, monkeypatch):
+    read = []
+    volume = CaseSource.volume
+    monkeypatch.setattr(CaseSource, "volume", lambda self, case_id: read.append(case_id) or volume(self, case_id))
+    crops, plain = CropDataset(source, PATCH, seed=3, samples_per_file=8), CropDataset(source, PATCH, seed=3)
+    samples = [crops[i] for i in range(8 * len(source))]
+    order = [s[keys.CASE_ID] for s in samples]
+    assert order[::8] == read == [plain[i][keys.CASE_ID] for i in range(len(source))]
+    assert all(order[i] == order[i - i % 8] for i in range(len(order)))
+    assert len({(s[keys.SEED], s[keys.IMAGE].tobytes()) for s in samples[:8]}) == 8
+    assert equal(CropDataset(source, PATCH, seed=3, samples_per_file=8)[13], samples[13])
+
+
+def test_a_case_larger_than_its_crops_is_not_read_whole(source, monkeypatch):
+    whole = CropDataset(source, (38, 16, 24), seed=2, samples_per_file=3)
+    kept = [whole[i] for i in range(6)]
+    monkeypatch.setattr(CaseSource, "volume", None)
+    monkeypatch.setattr(CropDataset, "_reads_whole", lambda self, case_id: False)
+    assert all(equal(whole[i], kept[i]) for i in range(6)), "the crops do not depend on how they were read"
+    monkeypatch.undo()
+    monkeypatch.setattr(CaseSource, "volume", None)
+    assert CropDataset(source, (8, 8, 8), samples_per_file=4)[0][keys.IMAGE].shape == (8, 8, 8)
+
+
+def test_case_weights_hold_with_several_crops_a_case(source):
+    first, second, *others = source.case_ids
+    weights = {first: 3.0, second: 1.0, **dict.fromkeys(others, 0.0)}
+    crops = CropDataset(source, (4, 4, 4), seed=0, case_weights=weights, samples_per_file=2)
+    drawn = [crops[i][keys.CASE_ID] for i in range(800)]
+    assert drawn[::2] == drawn[1::2]
+    assert drawn.count(first) / 800 == pytest.approx(0.75, abs=0.05)
+    with pytest.raises(ConfigError, match="samples_per_file: expected 1 or more, found 0"):
+        CropDataset(source, PATCH, samples_per_file=0)
+
+
 def test_foreground_crops_hold_the_drawn_class_near_the_middle(source):
     always = CropDataset(source, PATCH, fg_fraction=1.0, seed=1, class_weights={"organ": 0.0})
     for index in range(12):
@@ -168,6 +203,17 @@ def test_sampler_takes_up_any_epoch_and_shares_among_processes():
     for part in shared:
         part.set_epoch(1)
     assert sorted(i for part in shared for i in part) == list(range(6, 12))
+
+
+def test_processes_take_turns_of_several_indices():
+    taken = {rank: [] for rank in range(2)}
+    for epoch in range(4):
+        for rank, indices in taken.items():
+            sampler = EpochSampler(6, rank, 2, turn=4)
+            sampler.set_epoch(epoch)
+            indices += list(sampler)
+    assert sorted(taken[0] + taken[1]) == list(range(48))
+    assert all(i // 4 % 2 == rank for rank, indices in taken.items() for i in indices)
 
 
 def test_sixteen_bit_channels_become_int32():

@@ -15,16 +15,17 @@ def data(manifest, labels, ct_properties):
     return DataSpec(manifest.folder, ("case0", "case1", "case2"), ("case3", "case4"), labels, ct_properties)
 
 
-def batches(data, workers):
-    module = CropDataModule(data, PATCH, 2, 3, seed=5, num_workers=workers)
+def batches(data, workers, samples_per_file=1):
+    module = CropDataModule(data, PATCH, 2, 3, seed=5, num_workers=workers, samples_per_file=samples_per_file)
     module.setup("fit")
     loader = module.train_dataloader()
     loader.sampler.set_epoch(1)
     return list(loader)
 
 
-def test_batches_do_not_depend_on_the_number_of_workers(data):
-    alone, shared = batches(data, 0), batches(data, 2)
+@pytest.mark.parametrize("samples_per_file", [1, 3])
+def test_batches_do_not_depend_on_the_number_of_workers(data, samples_per_file):
+    alone, shared = (batches(data, workers, samples_per_file) for workers in (0, 2))
     assert len(alone) == 3
     for a, b in zip(alone, shared, strict=True):
         assert a[keys.CASE_ID] == b[keys.CASE_ID]
