@@ -40,6 +40,7 @@ class RunFacts:
         dataset_source: folder or manifest the data come from.
         label_names: channel index to label name, for the pictures.
         spacing_mm: (x, y, z) of the validation cases, for the pictures; by default the configuration's ``spacing``.
+        tags: further facts by name, each of which becomes the tag ``fran.<name>``; empty ones are left out.
     """
 
     config: Mapping[str, Any]
@@ -51,6 +52,7 @@ class RunFacts:
     dataset_source: str = ""
     label_names: Mapping[int, str] = field(default_factory=dict)
     spacing_mm: Sequence[float] | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 class TrackRun(pl.Callback):
@@ -180,6 +182,7 @@ class TrackRun(pl.Callback):
             tags["fran.git_commit"] = self.facts.git_commit
             tags["mlflow.source.git.commit"] = self.facts.git_commit.removesuffix("-dirty")
         tags["fran.manifest_digest"] = self.facts.dataset_digest
+        tags |= {f"fran.{name}": value[:MAX_TAG] for name, value in self.facts.tags.items()}
         for key, value in tags.items():
             if value:
                 logger.experiment.set_tag(run_id, key, value)

@@ -61,7 +61,7 @@ class RunFiles(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Drop rows of epochs that a resumed training repeats."""
         if trainer.is_global_zero:
-            keep_rows_before(self.folder / METRICS, trainer.current_epoch)
+            keep_rows_before(self.folder / METRICS, trainer.current_epoch, [*LEADING, *self.columns])
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remember that this epoch was validated."""
@@ -104,15 +104,18 @@ def append_row(path: Path, columns: list[str], row: dict[str, Any]) -> None:
         writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
 
 
-def keep_rows_before(path: Path, epoch: int) -> None:
-    """Remove rows of `epoch` and later, and a last row that was cut short."""
+def keep_rows_before(path: Path, epoch: int, columns: list[str]) -> None:
+    """Remove rows of `epoch` and later, and a last row that was cut short; put the others under `columns`."""
     if not path.exists():
         return
     with path.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.reader(stream))
-    kept = [row for row in rows[1:] if len(row) == len(rows[0]) and row[0].isdigit() and int(row[0]) < epoch]
+    header = rows[0] if rows else []
+    kept = [row for row in rows[1:] if len(row) == len(header) and row[0].isdigit() and int(row[0]) < epoch]
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([rows[0], *kept])
+        writer = csv.DictWriter(stream, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(dict(zip(header, row, strict=True)) for row in kept)
 
 
 class BudgetEnd(Callback):

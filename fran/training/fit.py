@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,10 @@ from torch import nn
 
 from fran.augmentation.batched import BatchAugmentation
 from fran.augmentation.settings import AugmentationSettings, safe_flips
-from fran.data.datamodule import CropDataModule, DataSpec
+from fran.data.datamodule import CropDataModule
 from fran.errors import FranError
 from fran.io.checkpoint import BEST, FORMAT, LAST
+from fran.labels import LabelScheme
 from fran.networks.build import build_network, check_patch_size, fill_spec
 from fran.training.callbacks import AtomicCheckpointIO, BudgetEnd, RunFiles
 from fran.training.hardware import resolve_accelerator, resolve_precision, use_hardware
@@ -27,76 +27,12 @@ from fran.training.progress import ProgressLine
 from fran.training.quiet import quiet_lightning
 from fran.training.resume import CheckpointState, check_same_model, find_resume
 from fran.training.schedule import Budget
-from fran.training.settings import TrainerSettings
+from fran.training.spec import FitResult, TrainSpec
+
+__all__ = ["FitResult", "TrainSpec", "fit"]
 
 IN_CHANNELS = 1
-Vox = tuple[int, int, int]
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrainSpec:
-    """Everything that defines one training, as plain values.
-
-    Attributes:
-        run_folder: existing folder of the run, see `fran.io.checkpoint.new_run_folder`; its name is the run's name.
-        data: the cases, labels and properties.
-        network: specification with `_target_`; channels, patch size and spacing are filled in.
-        patch_size: (x, y, z) voxels.
-        spacing_mm: (x, y, z) of the preprocessed cases.
-        trainer, augmentation: settings.
-        project, modality, mode, fold: recorded in the checkpoint.
-        trusted: modules of the user's own that the network may come from.
-        config: the resolved configuration, recorded in the checkpoint.
-        versions, git_commit, datasets: recorded in the checkpoint; `datasets` besides train and val ids.
-    """
-
-    run_folder: Path
-    data: DataSpec
-    network: Mapping[str, Any]
-    patch_size: Vox
-    spacing_mm: tuple[float, float, float]
-    trainer: TrainerSettings = field(default_factory=TrainerSettings)
-    augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
-    project: str = ""
-    modality: str = "CT"
-    mode: str = "source"
-    fold: int | str | None = None
-    trusted: tuple[str, ...] = ()
-    config: Mapping[str, Any] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-    git_commit: str = ""
-    datasets: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """What a training left behind.
-
-    Attributes:
-        run_folder: with last.ckpt, best.ckpt and metrics.csv.
-        last: the newest checkpoint.
-        best: the checkpoint of the highest validation Dice, None where nothing was validated.
-        best_dice: that Dice, NaN where nothing was validated.
-        best_epoch: 0-based, -1 where nothing was validated.
-        epochs, steps: completed, resumed ones included.
-        elapsed_s: seconds, resumed ones included.
-        stopped_by: "max_epochs", "max_time" or "early_stopping".
-        metrics: the latest value of each metric.
-        case_dice: case id to Dice per label name at the last validation.
-    """
-
-    run_folder: Path
-    last: Path
-    best: Path | None
-    best_dice: float
-    best_epoch: int
-    epochs: int
-    steps: int
-    elapsed_s: float
-    stopped_by: str
-    metrics: dict[str, float]
-    case_dice: dict[str, dict[str, float]]
 
 
 def fit(
@@ -136,7 +72,7 @@ def fit(
     if network is None:
         network = build_network(network_spec, spec.trusted)
     module = make_module(spec, network, budget)
-    files = RunFiles(spec.run_folder, metric_columns(spec.data.labels.channel_names[1:]), budget)
+    files = RunFiles(spec.run_folder, metric_columns(names_in_order(spec.data.labels, spec.vip_label)), budget)
     end = BudgetEnd(budget, settings.early_stopping_epochs, files)
     # BudgetEnd reads what RunFiles wrote in the epoch before: a stop one epoch late saves an order between callbacks
     own: list[Callback] = [CheckpointState(meta, budget), end, files]
@@ -178,6 +114,7 @@ def make_datamodule(spec: TrainSpec, *, on_gpu: bool) -> CropDataModule:
         settings.steps_per_epoch,
         fg_fraction=settings.fg_fraction,
         class_weights=settings.class_sampling_weights,
+        samples_per_file=spec.samples_per_file,
         seed=settings.seed,
         num_workers=settings.num_workers,
         cache=settings.cache,
@@ -256,6 +193,8 @@ def checkpoint_meta(spec: TrainSpec, network_spec: Mapping[str, Any], data: Crop
         "project": spec.project,
         "network": dict(network_spec),
         "labels": spec.data.labels.to_dict(),
+        "label_origin": [dict(row) for row in spec.label_origin],
+        "unannotated": {ds: [int(v) for v in values] for ds, values in spec.data.unannotated.items() if values},
         "modality": spec.modality,
         "properties": dict(spec.data.properties),
         "spacing": [float(s) for s in spec.spacing_mm],
@@ -263,10 +202,21 @@ def checkpoint_meta(spec: TrainSpec, network_spec: Mapping[str, Any], data: Crop
         "mode": spec.mode,
         "datasets": datasets,
         "fold": spec.fold,
+        "folds_digest": spec.folds_digest,
         "config": dict(spec.config),
         "versions": dict(spec.versions),
         "git_commit": spec.git_commit,
     }
+
+
+def names_in_order(labels: LabelScheme, first: int | None = None) -> list[str]:
+    """Names of the labels, that of the value `first` before the others.
+
+    Example:
+        >>> names_in_order(LabelScheme((1, 2), {1: "kidney", 2: "tumour"}), first=2)
+        ['tumour', 'kidney']
+    """
+    return [labels.names[value] for value in sorted(labels.values, key=lambda v: (v != first, v))]
 
 
 def metric_columns(label_names: Sequence[str]) -> list[str]:

@@ -103,3 +103,31 @@ def check_same_model(path: Path, meta: Mapping[str, Any]) -> None:
     if different:
         lines = "; ".join(f"{key}: expected {stored[key]}, found {meta[key]}" for key in different)
         raise ConfigError(f"resume: {path} was trained with other settings: {lines}. Start a new run instead")
+    check_same_cases(path, stored, meta)
+
+
+def check_same_cases(path: Path, stored: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
+    """Refuse to validate on cases that the run was trained on so far; say what else changed about the cases.
+
+    Raises:
+        ConfigError: naming such cases.
+    """
+    before, now = (
+        {side: set(section["datasets"].get(side, ())) for side in ("train", "val")} for section in (stored, meta)
+    )
+    seen = sorted((before["train"] - before["val"]) & now["val"])
+    if seen:
+        listed = ", ".join(seen[:10])
+        raise ConfigError(
+            f"resume: expected validation cases that {path} was not trained on, found {len(seen)} it was trained on:"
+            f" {listed}. Resume with the run's own fold ({stored.get('fold')}), or start a new run"
+        )
+    changes = {
+        f"{side}: {len(now[side] - before[side])} cases are new, {len(before[side] - now[side])} are gone"
+        for side in before
+        if before[side] != now[side]
+    }
+    if stored.get("unannotated", {}) != meta.get("unannotated", {}):
+        changes.add(f"unannotated labels: {stored.get('unannotated', {})}, now {meta.get('unannotated', {})}")
+    for change in sorted(changes):
+        log.warning("resume: %s was trained on other data; %s", path.parent.name, change)

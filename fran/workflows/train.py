@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from pytorch_lightning.callbacks import Callback
     from pytorch_lightning.loggers import Logger
 
+    from fran.data.datamodule import DataSpec
     from fran.labels import LabelFlow
     from fran.projects.database import CaseRow
     from fran.projects.project import Project
@@ -54,7 +57,7 @@ def train(job: Job[TrainConfig]) -> None:
     _write_down(job, run_folder)
     log.info("run %s: %d cases to train, %d to validate", run_folder.name, len(split.train), len(spec.data.val_ids))
     result = fit(spec, loggers=loggers, callbacks=callbacks, resume=run_folder if config.resume else None)
-    _say(result, project.project_title)
+    _say(result, spec)
 
 
 def check(config: TrainConfig) -> list[SettingProblem]:
@@ -116,6 +119,10 @@ def _spec(
         modality=_modality(used),
         mode=config.canonical_mode,
         fold=config.fold,
+        samples_per_file=config.samples_per_file,
+        vip_label=config.vip_label,
+        label_origin=[asdict(row) for row in flow.describe()],
+        folds_digest=split.digest,
         config=job.plain,
         versions=package_versions(),
         git_commit=git_commit() or "",
@@ -156,6 +163,7 @@ def _tracking(job: Job[TrainConfig], project: Project, spec: TrainSpec) -> tuple
         dataset_digest=Manifest.load(spec.data.manifest).digest(),
         dataset_source=str(spec.data.manifest),
         label_names=dict(enumerate(spec.data.labels.channel_names)),
+        tags={"folds_digest": spec.folds_digest, "unannotated": _unannotated(spec.data)},
     )
     settings = config.tracking
     track = TrackRun(
@@ -166,6 +174,14 @@ def _tracking(job: Job[TrainConfig], project: Project, spec: TrainSpec) -> tuple
         log_checkpoint=settings.log_checkpoint,
     )
     return [logger] if logger is not None else [], [track]
+
+
+def _unannotated(data: DataSpec) -> str:
+    """Datasources and the names of the labels that they do not draw, for people."""
+    names = {
+        ds: [data.labels.names[v] for v in values if v in data.labels.names] for ds, values in data.unannotated.items()
+    }
+    return "; ".join(f"{ds}: {', '.join(missing)}" for ds, missing in names.items() if missing)
 
 
 def _new_run_folder(job: Job[TrainConfig], project: Project) -> Path:
@@ -210,8 +226,12 @@ def _write_down(job: Job[TrainConfig], run_folder: Path) -> None:
     write_json(run_folder / OVERRIDES, [o for o in job.overrides if not o.startswith("resume=")])
 
 
-def _say(result: FitResult, project: str) -> None:
-    dices = ", ".join(f"{n.removeprefix('val/dice_')} {v:.3f}" for n, v in _label_dices(result.metrics))
+def _say(result: FitResult, spec: TrainSpec) -> None:
+    from fran.training.fit import names_in_order
+
+    project, validated = spec.project, len(result.case_dice)
+    names = names_in_order(spec.data.labels, spec.vip_label)
+    dices = ", ".join(_dice_of(name, result.metrics, validated) for name in names)
     log.info(
         "run %s: %d epochs in %.0f s, ended by %s; validation Dice %.3f (best), last: %s",
         *(result.run_folder.name, result.epochs, result.elapsed_s, result.stopped_by, result.best_dice, dices),
@@ -220,8 +240,11 @@ def _say(result: FitResult, project: str) -> None:
     log.info("      fran ui project=%s      (compare runs in MLflow)", project)
 
 
-def _label_dices(metrics: dict[str, Any]) -> list[tuple[str, float]]:
-    return sorted((n, v) for n, v in metrics.items() if n.startswith("val/dice_"))
+def _dice_of(name: str, metrics: Mapping[str, float], validated: int) -> str:
+    """Dice of a label, and on how many cases it stands where that is not all of those validated."""
+    dice, n = metrics.get(f"val/dice_{name}", math.nan), int(metrics.get(f"val/n_{name}", 0))
+    few = f" ({n} of {validated} cases)" if n < validated else ""
+    return f"{name} {'-' if math.isnan(dice) else f'{dice:.3f}'}{few}"
 
 
 def main() -> None:

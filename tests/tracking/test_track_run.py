@@ -58,6 +58,7 @@ def _train(folder: Path, epochs: int, config: dict[str, Any] | None = None, **kw
     facts = RunFacts(
         config=config or CONFIG, config_yaml="plan: {}\n", versions={"fran": "0.1"}, git_commit="a" * 40,
         dataset="kits", dataset_digest="d" * 32, dataset_source="/data/manifest.json", label_names={1: "kidney"},
+        tags={"folds_digest": "f" * 16, "unannotated": ""},
     )  # fmt: skip
     track = TrackRun(facts, folder / "run", draw=_draw, overlay_every=2)
     checkpoint = ModelCheckpoint(folder / "run", "best", monitor="val_dice", mode="min", save_last=True)
@@ -107,6 +108,8 @@ def test_a_run_fails_is_resumed_and_ends_well_as_one_mlflow_run(
     assert failed.data.tags["fran.params_in_yaml_only"] == "long"
     assert failed.data.tags["mlflow.source.git.commit"] == "a" * 40
     assert failed.data.tags["fran.manifest_digest"] == "d" * 32
+    assert failed.data.tags["fran.folds_digest"] == "f" * 16
+    assert "fran.unannotated" not in failed.data.tags
     assert failed.data.tags["site"] == "here"
     assert failed.info.run_name == "plan1-tiny-f0-1"
     (dataset,) = failed.inputs.dataset_inputs

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import math
 
 import numpy as np
@@ -78,13 +79,19 @@ def test_files_and_result_of_a_run(make_spec):
 def test_checkpoint_describes_the_model_as_plain_data(make_spec):
     import json
 
-    spec = make_spec(TINY, max_epochs=1, steps_per_epoch=1)
+    plain = make_spec(TINY, max_epochs=1, steps_per_epoch=1)
+    data = dataclasses.replace(plain.data, unannotated={"elsewhere": (7,), "phantom": ()})
+    origin = [{"datasource": "phantom", "raw": 3, "output": 3}]
+    spec = dataclasses.replace(plain, data=data, label_origin=origin, folds_digest="abc")
     result = fit(spec)
     model = read_model(result.last)
     assert json.loads(json.dumps(model.meta)) == model.meta
     assert model.meta["network"]["out_channels"] == 3
     assert model.meta["labels"] == {"values": [3, 7], "names": {"3": "organ", "7": "lesion"}}
     assert model.meta["datasets"]["train"] == list(spec.data.train_ids)
+    assert model.meta["unannotated"] == {"elsewhere": [7]}
+    assert model.meta["label_origin"] == [{"datasource": "phantom", "raw": 3, "output": 3}]
+    assert model.meta["folds_digest"] == "abc"
     assert model.meta["patch_size"] == [24, 16, 16]
     build_network(model.meta["network"]).load_state_dict(model.state_dict)
 
@@ -147,8 +154,6 @@ def test_precisions_and_optimisers_lower_the_loss(make_spec, precision, name):
 
 
 def test_bad_patch_fails_before_any_work(make_spec):
-    import dataclasses
-
     spec = dataclasses.replace(make_spec(TINY), patch_size=(30, 16, 16))
     with pytest.raises(ConfigError, match="nearest valid sizes"):
         fit(spec)
@@ -157,7 +162,6 @@ def test_bad_patch_fails_before_any_work(make_spec):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_damaged_case_is_named(make_spec, tmp_path, workers):
-    import dataclasses
     import shutil
 
     spec = make_spec(num_workers=workers)

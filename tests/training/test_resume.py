@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import os
 import signal
 import subprocess
@@ -106,6 +107,37 @@ def test_unreadable_last_falls_back_to_best_with_words(make_spec, caplog):
     (spec.run_folder / "best.ckpt").unlink()
     with pytest.raises(StoreError, match="no readable checkpoint"):
         fit(spec, resume=spec.run_folder)
+
+
+def test_cases_that_trained_the_run_must_not_validate_it(make_spec, caplog):
+    spec = make_spec()
+    fit(spec)
+    ids = sorted(spec.data.train_ids + spec.data.val_ids)
+    swapped = dataclasses.replace(spec.data, train_ids=tuple(ids[2:]), val_ids=tuple(ids[:2]))
+    with pytest.raises(ConfigError, match=r"found 2 it was trained on: case0, case1\. .*own fold \(0\)"):
+        fit(dataclasses.replace(make_spec(max_epochs=3), data=swapped), resume=spec.run_folder)
+    fewer = dataclasses.replace(spec.data, train_ids=tuple(ids[:2]))
+    assert fit(dataclasses.replace(make_spec(max_epochs=3), data=fewer), resume=spec.run_folder).epochs == 3
+    assert "train: 0 cases are new, 1 are gone" in caplog.text
+
+
+def test_metrics_of_a_resumed_run_stand_under_their_columns(make_spec):
+    """A run begun with other columns, as by an older version, or with another label first."""
+    spec = make_spec()
+    fit(spec)
+    path = spec.run_folder / "metrics.csv"
+    old = rows(spec.run_folder)
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, ["epoch", "step", "elapsed_s", "gone", "val/dice", "train/loss"], restval="7")
+        writer.writeheader()
+        writer.writerows({k: r[k] for k in ("epoch", "step", "elapsed_s", "val/dice", "train/loss")} for r in old)
+    fit(dataclasses.replace(make_spec(max_epochs=3), vip_label=7), resume=spec.run_folder)
+    found = rows(spec.run_folder)
+    assert [r["epoch"] for r in found] == ["0", "1", "2"]
+    assert [r["train/loss"] for r in found[:2]] == [r["train/loss"] for r in old]
+    assert found[0]["val/dice_lesion"] == ""
+    assert float(found[2]["val/dice_lesion"]) >= 0
+    assert list(found[0]).index("val/dice_lesion") < list(found[0]).index("val/dice_organ")
 
 
 def test_another_network_is_refused(make_spec):
