@@ -16,7 +16,7 @@ from fran.labels.remapping import IDENTITY, Remapping
 from fran.labels.scheme import LabelScheme
 
 #: What `LabelRules.remappings` may have remappings for.
-LEVELS = ("source", "imported", "lbd", "rbd", "whole", "train")
+LEVELS = ("source", "imported", "lbd", "whole", "train")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class LabelRules:
 
     Attributes:
         groups: names of datasources whose values mean the same; None is one group.
-        baked: which of ``lbd``, ``rbd`` and ``whole`` preprocessing goes through after ``source``, in order.
+        baked: which of ``lbd`` (``rbd`` reads the same) and ``whole`` preprocessing goes through after ``source``, in
+            order; a level that two stages apply stands there twice.
         remappings: remapping by datasource, for each of `LEVELS` that the plan states.
         importing: datasources that have imported label maps.
         merge_imported: imported labels become part of the label maps, before the ``lbd`` remapping.

@@ -190,7 +190,7 @@ def _imported_conflicts(key: str, claims: Mapping[int, Claims]) -> Iterator[Sett
 
 def _remapped(tracks: Sequence[Track], level: str, rules: LabelRules, found: _Findings) -> list[Track]:
     remappings = rules.at(level)
-    found.notes += _idle(f"remapping_{'lbd' if level == 'rbd' else level}", tracks, remappings)
+    found.notes += _idle(f"remapping_{level}", tracks, remappings)
     return moved(tracks, remappings)[0]
 
 

@@ -155,18 +155,15 @@ def label_rules(
     """
     found = _Collected()
     later = [stage for stage in stages or data_stages([plan]) if stage.mode in _READ_AT]
-    crop = next((stage for stage in later if stage.mode == "lbd"), Plan())
-    stated = {"source": (plan, "source"), "train": (plan, "train"), "imported": (crop, "imported")}
-    stated |= {stage.mode: (stage, _READ_AT[stage.mode]) for stage in later}
-    remappings = {
-        level: found.of(partial(_remapping, owner, key, datasources)) for level, (owner, key) in stated.items()
-    }
+    crop = next((stage for stage in reversed(later) if _READ_AT[stage.mode] == "lbd"), Plan())
+    stated = {"source": plan, "train": plan, "imported": crop, **{_READ_AT[stage.mode]: stage for stage in later}}
+    remappings = {level: found.of(partial(_remapping, owner, level, datasources)) for level, owner in stated.items()}
     rules = LabelRules(
         groups=None if groups is None else tuple(tuple(group) for group in groups),
-        baked=tuple(stage.mode for stage in later),
+        baked=tuple(_READ_AT[stage.mode] for stage in later),
         remappings={level: by_ds for level, by_ds in remappings.items() if by_ds},
         importing=found.of(partial(importing_datasources, crop, datasources)) or (),
-        merge_imported=crop.merge_imported_labels,
+        merge_imported=crop.mode == "lbd" and crop.merge_imported_labels,
         imported_labels=found.of(partial(imported_labels, crop)),
         classes=found.of(partial(parse_classes, plan.classes)),
     )
@@ -188,11 +185,12 @@ class _Collected:
             return None
 
 
-def _remapping(plan: Plan, key: str, datasources: Sequence[str]) -> dict[str, Remapping | None] | None:
-    value = getattr(plan, f"remapping_{key}")
+def _remapping(plan: Plan, level: str, datasources: Sequence[str]) -> dict[str, Remapping | None] | None:
+    key = f"remapping_{level}"
+    value = getattr(plan, key)
     if value is None or value == UNSET:
         return None
-    return parse_remapping(value, datasources, label_table(), 0 if key == "imported" else "keep", f"remapping_{key}")
+    return parse_remapping(value, datasources, label_table(), 0 if level == "imported" else "keep", key)
 
 
 def importing_datasources(plan: Plan, datasources: Sequence[str]) -> tuple[str, ...]:

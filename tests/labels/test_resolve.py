@@ -34,7 +34,7 @@ def refused(sources: Sequence[SourceLabels], rules: LabelRules) -> dict[str, str
 
 def applied(flow: LabelFlow, ds: str, lm: np.ndarray) -> np.ndarray:
     """What preprocessing and the loader make of raw label maps."""
-    for level in ("source", "lbd", "rbd", "whole"):
+    for level in ("source", "lbd", "whole"):
         lm = flow.baked[ds].get(level, IDENTITY).apply(lm)
     table = np.full(65536, 65535, np.uint16)
     for old, new in {0: 0, **flow.on_the_fly[ds]}.items():
