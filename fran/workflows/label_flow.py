@@ -79,10 +79,18 @@ def say_notes(flow: LabelFlow) -> None:
     """Log what is worth knowing about a plan's labels."""
     for note in flow.notes:
         log.warning("%s", note)
-    for ds, values in flow.unannotated.items():
-        if values:
-            missing = ", ".join(flow.scheme.names[v] for v in values)
-            log.info("%s does not annotate %s: its cases do not teach them as background", ds, missing)
+    for line in partly_annotated(flow):
+        log.info("%s", line)
+
+
+def partly_annotated(flow: LabelFlow) -> list[str]:
+    """A line for each datasource that lacks classes."""
+    missing = {ds: ", ".join(flow.scheme.names[v] for v in values) for ds, values in flow.unannotated.items()}
+    return [
+        f"{ds} does not annotate {names}: there, its cases neither teach background nor are judged"
+        for ds, names in missing.items()
+        if names
+    ]
 
 
 def chosen_datasources(plan: Plan, known: Sequence[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fran.labels import LabelFlow, LabelRow
 from fran.plans.chain import data_stages
 from fran.workflows.entry import Job, run_verb
-from fran.workflows.label_flow import label_flow
+from fran.workflows.label_flow import label_flow, partly_annotated
 from fran.workflows.plans import plan_chain
 from fran.workflows.projects import existing_project
 from fran.workflows.schema import LabelsShowConfig
@@ -23,10 +23,8 @@ def labels_show(job: Job[LabelsShowConfig]) -> None:
     say("")
     classes = ", ".join(f"{v} {flow.scheme.names[v]}" for v in flow.scheme.values)
     say(f"{len(flow.scheme.values)} classes in predictions: {classes or 'none'}")
-    for ds, values in flow.unannotated.items():
-        if values:
-            missing = ", ".join(flow.scheme.names[v] for v in values)
-            say(f"{ds} does not annotate {missing}: its cases teach nothing about them, and are not scored on them")
+    for line in partly_annotated(flow):
+        say(line)
     for note in flow.notes:
         say(f"note: {note}")
 

@@ -13,9 +13,11 @@ import yaml
 
 from fran.errors import ConfigError, SettingProblem, StoreError, choices
 from fran.io.files import atomic_path, read_json, write_json
+from fran.plans.chain import data_stages
 from fran.workflows.checks import network_problems
 from fran.workflows.entry import Job, recompose, run_verb
 from fran.workflows.label_flow import label_flow, say_notes
+from fran.workflows.plans import plan_chain
 from fran.workflows.preprocess import bring_up_to_date, cases_of, plan_folder
 from fran.workflows.projects import existing_project
 from fran.workflows.schema import TrainConfig
@@ -46,7 +48,7 @@ def train(job: Job[TrainConfig]) -> None:
     config = job.config
     rows = cases_of(project, config)
     split = _split(project, config)
-    flow = label_flow(project, config)
+    flow = label_flow(project, config, data_stages(plan_chain(job)))
     say_notes(flow)
     # the network is tried before hours of preprocessing, the run folder is made after it
     complete_network(_spec(job, project, rows, split, flow, Path()))
