@@ -50,6 +50,9 @@ VERBS: dict[str, Verb | Group] = {
         "plans and settings from a workbook of the old fran",
         "fran import-excel book.xlsx --out my_conf",
     ),
+    "export-excel": Verb(
+        "export_excel", "a folder of plans and settings as a workbook", "fran export-excel my_conf --out book.xlsx"
+    ),
     "ui": Verb("ui", "open MLflow on a project's runs", "fran ui project=kits"),
     "demo": Verb("demo", "the whole way on phantoms that fran makes itself", "fran demo"),
 }

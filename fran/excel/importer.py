@@ -170,17 +170,18 @@ def _chosen_plans(settings: Settings, plans: Mapping[str, Draft], ledger: Ledger
     found: dict[str, str] = {}
     for key, row in settings.plans.items():
         cell = row.cells.get("manual_value")
-        ledger.put(row.label, "mapped" if row.name == key else "renamed", key, "preset")
-        if cell is None or cell.fault:
+        outcome: Outcome = "mapped" if row.name == key else "renamed"
+        if cell is None or is_blank(cell.value):
+            ledger.put(row.label, outcome, key, "", NOTHING)
+            ledger.put(cell, outcome, key, "", NOTHING)
             continue
         name, _ = reference(cell.value, "", plans)
         if name in plans:
             found[key] = name
+            ledger.put(row.label, outcome, key, "preset")
             ledger.put(cell, "converted", key, "preset", f"{cell.shown} → {name}")
         else:
-            ledger.put(cell, "set aside", detail=f"there is no plan {name} among those written")
-    if found.get("plan_valid") == found.get("plan"):
-        found.pop("plan_valid", None)  # null already means the plan's own
+            ledger.set_aside([row.label, cell], f"there is no plan {name} among those written")
     return found
 
 

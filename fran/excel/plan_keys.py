@@ -83,7 +83,9 @@ def _margin(value: Any) -> float:
 
 def _folder(value: Any) -> Any:
     """A folder, or a list with one for each datasource; ``$key/`` is a root folder of fran."""
-    folders = [_one_folder(part) for part in split(_text(value))]
+    text = _text(value)
+    inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    folders = [_one_folder(part.strip("'\"")) for part in split(inner)]
     return folders if len(folders) > 1 else folders[0]
 
 
@@ -144,6 +146,8 @@ def _one_remapping(text: str) -> Any:
         return found
     if isinstance(found, list) and all(_is_label(item) or _is_list(item) for item in found):
         return found
+    if isinstance(found, list) and text[0] == "[":
+        return [_one_remapping(part) for part in split(text[1:-1])]  # brackets say: one for each datasource
     if isinstance(found, str) and found.startswith("TSL."):
         return ":".join(side.strip() for side in found.split(":"))
     raise NotThis("a dict {1: 0, 2: 1}, [from],[to], TSL.<from>:<to>, or one of these for each datasource")

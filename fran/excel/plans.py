@@ -108,7 +108,7 @@ def _row_name(row: Mapping[str, Cell], ledger: Ledger) -> tuple[str, str | None]
     prefix = f"{slug(str(mnemonic.value))}_" if mnemonic and not is_blank(mnemonic.value) else ""
     full = row.get("plan_name")
     if full is not None and not is_blank(full.value):
-        return prefix, slug(str(full.value))
+        return prefix, exact_name(str(full.value))
     number = row.get("id")
     if number is None or is_blank(number.value):
         if number is not None and number.fault:
@@ -116,6 +116,12 @@ def _row_name(row: Mapping[str, Cell], ledger: Ledger) -> tuple[str, str | None]
         return prefix, None
     found = _REFERENCE.fullmatch(str(literal(number.value)).strip().lower())
     return prefix, f"{prefix}plan{int(found.group(1))}" if found else f"{prefix}plan_{slug(str(number.value))}"
+
+
+def exact_name(text: str) -> str:
+    """A name as it stands where it can be a file's, else the nearest that can."""
+    plain = text.strip()
+    return plain if re.fullmatch(r"[A-Za-z][\w-]*", plain) else slug(plain)
 
 
 def _from_sheet(sheet: PlanSheet, ledger: Ledger) -> Draft:
@@ -284,6 +290,8 @@ def reference(text: Any, prefix: str, known: Mapping[str, Any]) -> tuple[str, st
     except NotThis:
         whole, rest = str(text), []
     mode = rest[0].lower() if rest else ""
+    if whole in known:
+        return whole, mode
     if slug(whole) in known and not whole.isdigit():
         exact = slug(whole)
         return (f"{prefix}{exact}" if f"{prefix}{exact}" in known else exact), mode

@@ -21,7 +21,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    style = "'" if _LIKE_A_NUMBER.fullmatch(value) else None
+    style = "'" if _LIKE_A_NUMBER.fullmatch(value) else None if value.isprintable() else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", _literal(value), style=style)
 
 

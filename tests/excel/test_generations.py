@@ -127,7 +127,8 @@ def test_plans_with_mnemonics(imported: Import) -> None:
     assert kidneys["localiser_regions"] == ["all"]
     assert kidneys["remapping_lbd"] == "TSL.label_full:TSL.label_minimal"
     assert became(found, "plans", "P1")[:2] == ("mapped", "")
-    assert became(found, "plans", "P4")[0] == "converted"
+    assert became(found, "plans", "P4")[0] == "mapped"
+    assert became(found, "plans", "Q4")[0] == "converted"
     assert became(found, "plans", "T4")[2] == "not in a column that is read: scratch"
     assert "'plans' alone" in became(found, "plans_dot", "C2")[2]
 
