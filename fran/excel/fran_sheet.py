@@ -13,7 +13,7 @@ from fran.errors import ConfigError, choices
 from fran.excel.grammar import truth
 from fran.excel.layout import Row
 from fran.excel.ledger import Ledger
-from fran.excel.parameters import file_of
+from fran.excel.parameters import PRESET_KEYS, file_of
 from fran.excel.search import Searches
 from fran.excel.workbook import Cell
 from fran.plans.schema import Plan
@@ -21,7 +21,7 @@ from fran.training.settings import TrainerSettings
 from fran.tuning.domains import domain
 from fran.tuning.space import Searched
 
-_ROOT = ("fold", "plan", "plan_valid", "plan_test", "model")
+_ROOT = (*PRESET_KEYS, "model")
 
 
 @dataclass

@@ -14,7 +14,7 @@ from fran.excel.layout import Row, lay_out, slug
 from fran.excel.ledger import Entry, Ledger, Outcome
 from fran.excel.lineage import settle
 from fran.excel.parameter_keys import Rule
-from fran.excel.parameters import NOTHING, Settings, file_of, read_parameters
+from fran.excel.parameters import NOTHING, PRESET_KEYS, Settings, file_of, read_parameters
 from fran.excel.plans import STATES_NOTHING, Draft, drafts, one_plan, reference
 from fran.excel.render import group_file, plan_file, preset_file
 from fran.excel.search import Searches, parameter_search, plan_search
@@ -131,7 +131,7 @@ def _flush(draft: Draft, file: str, ledger: Ledger) -> None:
 
 def _write_settings(work: _Work, settings: Settings, plans: Mapping[str, Draft]) -> None:
     searched: Searches = {}
-    for _, row, rule in settings.searched:
+    for row, rule in settings.searched:
         new = parameter_search(row, rule, work.models, work.ledger)
         searched = new | searched
         _put_label(row, rule, settings, bool(new), work.ledger)
@@ -206,7 +206,7 @@ def _write_groups(work: _Work, values: Mapping[str, Any]) -> None:
             text = group_file(own, parent, work.workbook, _SAYS[group])
             work.files[f"conf/{group}/{work.name}.yaml"] = text
             chosen[group] = work.name
-    root = {key: values[key] for key in ("fold", "plan_valid", "plan_test") if key in values}
+    root = {key: values[key] for key in PRESET_KEYS if key in values and key != "plan"}
     if chosen or root:
         work.files[f"conf/preset/{work.name}.yaml"] = preset_file(chosen, root, work.workbook)
 

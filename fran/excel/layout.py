@@ -28,6 +28,7 @@ PARAMETER_SHEETS = {
 }
 SIDE_SHEETS = {
     "vtunet_params": "fran has no network VTUNet",
+    "mask_labels": "rules for predictions; fran keeps them in a project's mask_labels.json",
     "resnet": "settings of a side project, a classifier; fran segments",
 }
 _COLUMNS = {"values": "manual_value", "value": "manual_value", "note": "notes", "q": "quant"}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fran.excel.grammar import NotThis, literal, number, numbers, truth, whole
+from fran.excel.plan_keys import PLAN_KEYS
 from fran.training.settings import OPTIMISERS, SCHEDULES
 
 Values = Mapping[str, Any]
@@ -196,7 +197,6 @@ def _unused(equivalent: str = "") -> str:
 _UNET3D = "acted on UNet3D alone, which fran does not have"
 _PLATEAU = "belongs to ReduceLROnPlateau; fran's schedules follow from the length of the training"
 _BY_DATA = "fran takes it from the data"
-_PLAN_HAS = "each plan states it"
 
 Entry = Rule | str
 MODEL: dict[str, Entry] = {
@@ -239,7 +239,7 @@ DATASET: dict[str, Entry] = {
     "plan_valid": _key("plan_valid", same, "the preset states that plan"),
     "plan_test": _key("plan_test", same, "the preset states that plan"),
     "class_ratios": "weights by label value; fran's class_sampling_weights go by label name",
-    "samples_per_file": _PLAN_HAS + "; where one does not, the old program took 1, as fran does",
+    "samples_per_file": "each plan states it; where one does not, the old program took 1, as fran does",
     "src_dims": "fran works out what is read around a patch itself",
     "src_dim0": "fran works out what is read around a patch itself",
     "src_dim1": "fran works out what is read around a patch itself",
@@ -248,7 +248,6 @@ DATASET: dict[str, Entry] = {
     "fake_tumours": "fran makes no artificial tumours",
     "ds_type": "one kind of case file in fran",
     "crop_center": "fran centres crops on foreground by fg_fraction and class_sampling_weights",
-    "expand_by": "a share of the box then, mm in fran; a share cannot be converted without the case",
 }
 INTENSITY: dict[str, Entry] = {
     "contrast": _key(
@@ -325,8 +324,10 @@ SHEETS: dict[str, dict[str, Entry]] = {
     "loss": LOSS,
     "metadata": METADATA,
 }
-ONE_PLAN = ("spacing", "spacings", "patch_dim0", "patch_dim1", "patch_size", "src_dest_labels", "patch_based", "mode")
-"""Variables that were a parameter when workbooks had no plans; they make the book's one plan."""
+ONE_PLAN = (*PLAN_KEYS, "patch_size", "remapping")
+"""Variables that were parameters when workbooks had no plans; they make the workbook's one plan."""
+FOR_ALL_PLANS = ("src_dest_labels", "remapping_train")
+"""Variables that held for every plan of a workbook that has some; its preset states them."""
 
 
 def rule_for(kind: str, name: str) -> Entry | None:

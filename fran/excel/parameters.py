@@ -10,14 +10,18 @@ from typing import Any
 from fran.errors import choices
 from fran.excel.grammar import NotThis, is_blank, literal, number, truth
 from fran.excel.layout import Parameters, Row
-from fran.excel.ledger import Ledger
-from fran.excel.parameter_keys import ONE_PLAN, SHEETS, Aside, Rule, rule_for, same
+from fran.excel.ledger import Ledger, Outcome
+from fran.excel.parameter_keys import FOR_ALL_PLANS, ONE_PLAN, SHEETS, Aside, Rule, rule_for, same
+from fran.excel.plan_keys import PLAN_KEYS
 from fran.excel.workbook import Cell
 
 _DYNUNET = {"nnunet", "nnunetv1", "dynunet", "dynunetub"}
 AXES = {"flip": (1.0, 1.0, 0.0), "flip_random": (1.0, 1.0, 1.0)}
 NOTHING = "states nothing: fran's own value"
 _MEND = "mend the cell and import again"
+
+
+PRESET_KEYS = ("fold", "plan", "plan_valid", "plan_test", "remapping_train")
 
 
 @dataclass(frozen=True)
@@ -40,10 +44,20 @@ class Settings:
     """
 
     values: dict[str, Setting] = field(default_factory=dict)
-    searched: list[tuple[str, Row, Rule]] = field(default_factory=list)
+    searched: list[tuple[Row, Rule]] = field(default_factory=list)
     one_plan: dict[str, tuple[Cell, Cell]] = field(default_factory=dict)
     plans: dict[str, Row] = field(default_factory=dict)
     fran_rows: list[Row] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """What reading one row needs besides the row."""
+
+    settings: Settings
+    models: Collection[str]
+    ledger: Ledger
+    has_plans: bool
 
 
 def read_parameters(
@@ -57,71 +71,76 @@ def read_parameters(
         ledger: takes outcomes and problems.
         has_plans: the workbook states plans, so that parameters do not.
     """
-    settings = Settings()
+    reader = _Reader(Settings(), models, ledger, has_plans)
     for sheet in sheets:
         stated = {row.name: row.cells["manual_value"].value for row in sheet.rows if "manual_value" in row.cells}
         for row in sheet.rows:
             if sheet.kind == "fran":
-                settings.fran_rows.append(row)
+                reader.settings.fran_rows.append(row)
             else:
-                _row(sheet.kind, row, stated, settings, models, ledger, has_plans)
-    _adam_decays_nothing(settings, ledger)
-    return settings
+                _row(sheet.kind, row, stated, reader)
+    _adam_decays_nothing(reader.settings, ledger)
+    return reader.settings
 
 
-def _row(
-    kind: str,
-    row: Row,
-    stated: dict[str, Any],
-    settings: Settings,
-    models: Collection[str],
-    ledger: Ledger,
-    has_plans: bool,
-) -> None:
-    if row.name in ONE_PLAN and rule_for(kind, row.name) is None:
-        _one_plan(row, settings, ledger, has_plans)
-        return
+def _row(kind: str, row: Row, stated: dict[str, Any], reader: _Reader) -> None:
     rule = rule_for(kind, row.name)
     if kind == "intensity" and row.name == "brightness" and "scale" not in stated:
         rule = SHEETS["early_intensity"]["brightness"]
-    if rule is None:
+    cells = [row.label, *row.cells.values()]
+    if row.name in ONE_PLAN and (rule is None or (isinstance(rule, str) and not reader.has_plans)):
+        _of_a_plan(row, stated, reader)
+    elif rule is None:
         known = choices(row.name, list(SHEETS.get(kind, {})))
-        ledger.set_aside([row.label, *row.cells.values()], f"fran knows no such variable; {known}")
+        reader.ledger.set_aside(cells, f"fran knows no such variable; {known}")
     elif isinstance(rule, str):
-        ledger.set_aside([row.label, *row.cells.values()], rule)
-    elif rule.keys[0].startswith("model.") and (other := _other_network(stated, models)):
+        reader.ledger.set_aside(cells, rule)
+    elif rule.keys[0].startswith("model.") and (other := _other_network(stated, reader.models)):
         reason = f"{rule.keys[0]} belongs to dynunet; this workbook's network is {other}"
-        ledger.set_aside([row.label, *row.cells.values()], reason)
+        reader.ledger.set_aside(cells, reason)
     elif rule.keys[0] in ("plan", "plan_valid", "plan_test"):
-        settings.plans[rule.keys[0]] = row
+        reader.settings.plans[rule.keys[0]] = row
     else:
-        _apply(kind, row, rule, stated, settings, models, ledger)
+        _apply(row, rule, stated, reader)
 
 
-def _one_plan(row: Row, settings: Settings, ledger: Ledger, has_plans: bool) -> None:
-    value = row.cells.get("manual_value")
-    if has_plans or value is None or row.name in settings.one_plan:
-        why = "each plan states it" if has_plans else "no value is stated"
-        ledger.set_aside([row.label, *row.cells.values()], why)
+def _of_a_plan(row: Row, stated: dict[str, Any], reader: _Reader) -> None:
+    """A variable that is a plan's today: it makes the one plan of a workbook that has no plans."""
+    value, known = row.cells.get("manual_value"), reader.settings.one_plan
+    if reader.has_plans and row.name in FOR_ALL_PLANS and value is not None and not is_blank(value.value):
+        rule = Rule(("remapping_train",), PLAN_KEYS[row.name].parse, "the preset states it for all plans")
+        _apply(row, rule, stated, reader)
         return
-    settings.one_plan[row.name] = (row.label, value)
-    if any(name in row.cells for name in ("tune_type", "tune_value")) and row.name.startswith("patch_dim"):
-        settings.searched.append(("dataset", row, Rule((row.name,), same)))
+    why = "each plan states it" if reader.has_plans else "no value is stated" if value is None else _share(row, value)
+    if why or value is None or row.name in known:
+        reader.ledger.set_aside([row.label, *row.cells.values()], why or "it is stated on another sheet already")
+        return
+    known[row.name] = (row.label, value)
+    if row.name.startswith("patch_dim"):
+        reader.settings.searched.append((row, Rule((row.name,), same)))
 
 
-def _apply(
-    kind: str, row: Row, rule: Rule, stated: dict[str, Any], settings: Settings, models: Collection[str], ledger: Ledger
-) -> None:
-    settings.searched.append((kind, row, rule))
+def _share(row: Row, value: Cell) -> str:
+    """Why a margin of the first generation cannot be used; empty for anything else."""
+    try:
+        is_share = row.name == "expand_by" and 0 < number(value.value) < 1
+    except NotThis:
+        return ""
+    return "a share of the box then, mm in fran; a share cannot be converted without the case" if is_share else ""
+
+
+def _apply(row: Row, rule: Rule, stated: dict[str, Any], reader: _Reader) -> None:
+    settings, ledger = reader.settings, reader.ledger
+    settings.searched.append((row, rule))
     shown = ", ".join(rule.keys)
-    renamed = "mapped" if row.name == rule.keys[0] else "renamed"
+    renamed: Outcome = "mapped" if row.name == rule.keys[0] else "renamed"
     cell = row.cells.get("manual_value")
     if cell is None and row.name in AXES:
         cell = row.cells.get("manual_p")  # the oldest sheets state a probability alone
     if cell is None or (is_blank(cell.value) and not cell.fault):
         ledger.put(cell, "mapped", shown, "", NOTHING)
         return
-    value = _value(row, rule, cell, stated, models, ledger)
+    value = _value(row, rule, cell, stated, reader)
     if value is None:
         return
     again = next((key for key in rule.keys if key in settings.values), None)
@@ -137,11 +156,11 @@ def _apply(
         ledger.put(row.cells.get("manual_p"), "converted", shown, file_of(shown), f"→ {value}")
     kept = rule.says == "" and (literal(cell.value) == value or isinstance(value, bool))
     detail = "" if kept else f"{cell.shown} → {value}" + (f" ({rule.says})" if rule.says else "")
-    outcome = "converted" if not kept and rule.says else renamed
-    ledger.put(cell, outcome, shown, file_of(rule.keys[0]), detail)  # type: ignore[arg-type]
+    outcome: Outcome = "converted" if not kept and rule.says else renamed
+    ledger.put(cell, outcome, shown, file_of(rule.keys[0]), detail)
 
 
-def _value(row: Row, rule: Rule, cell: Cell, stated: dict[str, Any], models: Collection[str], ledger: Ledger) -> Any:
+def _value(row: Row, rule: Rule, cell: Cell, stated: dict[str, Any], reader: _Reader) -> Any:
     """The value of a row in fran's words; None where it is set aside or cannot be read."""
     try:
         reason = rule.unless(stated) if rule.unless else ""
@@ -152,13 +171,13 @@ def _value(row: Row, rule: Rule, cell: Cell, stated: dict[str, Any], models: Col
         if row.name in AXES:
             return flips(row, cell is row.cells.get("manual_p") or truth(cell.value))
         if rule.keys == ("model",):
-            return network(cell.value, models)
+            return network(cell.value, reader.models)
         return rule.parse(cell.value)
     except Aside as reason:
-        ledger.set_aside([cell, row.cells.get("manual_p")], str(reason))
+        reader.ledger.set_aside([cell, row.cells.get("manual_p")], str(reason))
     except NotThis as expected:
-        ledger.problem(cell, row.name, str(expected), _MEND)
-        ledger.set_aside([cell, row.cells.get("manual_p")], f"cannot be read: expected {expected}")
+        reader.ledger.problem(cell, row.name, str(expected), _MEND)
+        reader.ledger.set_aside([cell, row.cells.get("manual_p")], f"cannot be read: expected {expected}")
     return None
 
 
@@ -234,4 +253,4 @@ def file_of(key: str) -> str:
     group = key.partition(".")[0]
     if group in ("trainer", "model", "augmentation"):
         return group
-    return "preset" if key in ("fold", "plan", "plan_valid", "plan_test") else "plan"
+    return "preset" if key in PRESET_KEYS else "plan"
