@@ -32,6 +32,23 @@ VERBS: dict[str, Verb | Group] = {
     "init": Verb("init", "check folders of raw data and make, or add to, a project", "fran init -t kits -i raw/kits"),
     "preprocess": Verb("preprocess", "bring the cases to a plan's spacing", "fran preprocess project=kits plan=plan1"),
     "train": Verb("train", "train a network", "fran train project=kits plan=plan1 model=dynunet fold=0"),
+    "plan": Group(
+        "what plans say, how they differ, what their data will be and cost",
+        {
+            "list": Verb("plan_list", "every plan, and what a project has of its data", "fran plan list project=kits"),
+            "show": Verb("plan_show", "a plan's values, and where each is stated", "fran plan show plan2"),
+            "diff": Verb(
+                "plan_diff",
+                "two plans: other values, and the stages that would be made anew",
+                "fran plan diff plan1 plan2 project=kits",
+            ),
+            "explain": Verb(
+                "plan_explain",
+                "the chain of a plan's stages: folders, cases, disk and time",
+                "fran plan explain plan2 project=kits",
+            ),
+        },
+    ),
     "labels": Group(
         "what becomes of label values, and the table of named structures",
         {

@@ -94,13 +94,19 @@ def new_run_folder(project_folder: Path | str, plan: str, model: str, fold: int 
     """
     parent = Path(project_folder)
     parent.mkdir(parents=True, exist_ok=True)
-    stem = f"{plan}-{model}-f{fold}-"
-    taken = [p.name.removeprefix(stem) for p in parent.glob(f"{stem}*")]
-    number = max((int(n) for n in taken if n.isdigit()), default=0)
+    stem, _, first = next_run_name(parent, plan, model, fold).rpartition("-")
+    number = int(first) - 1
     while True:
         number += 1
         try:
-            (parent / f"{stem}{number}").mkdir()
+            (parent / f"{stem}-{number}").mkdir()
         except FileExistsError:
             continue
-        return parent / f"{stem}{number}"
+        return parent / f"{stem}-{number}"
+
+
+def next_run_name(project_folder: Path | str, plan: str, model: str, fold: int | str) -> str:
+    """The name that `new_run_folder` would give now."""
+    stem = f"{plan}-{model}-f{fold}-"
+    taken = [p.name.removeprefix(stem) for p in Path(project_folder).glob(f"{stem}*")]
+    return f"{stem}{max((int(n) for n in taken if n.isdigit()), default=0) + 1}"

@@ -14,7 +14,8 @@ from fran.io.casefile import CHUNK_VOX, MAX_FG_INDICES
 SECONDS_PER_VOXEL = 3.5e-8
 """Of a raw case, where nothing was measured: 512 x 512 x 200 voxels in 1.84 s on one core (benchmarks/RESULTS.md)."""
 
-_HEADER_BYTES = 12_000
+_START_SECONDS = 2.0
+_HEADER_BYTES = 15_000
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def measured_rate(logs: Iterable[Path], cases: Iterable[RawCase]) -> float | Non
 
 
 def estimated_seconds(cases: Iterable[RawCase], rate: float | None, num_processes: int = 1) -> float:
-    """Wall time of the stage over cases, at `rate` seconds per raw voxel."""
+    """Wall time of the stage over cases, at `rate` seconds per raw voxel; starting the processes is a part of it."""
     voxels = sum(math.prod(case.size) for case in cases)
-    return voxels * (SECONDS_PER_VOXEL if rate is None else rate) / max(1, num_processes)
+    work = voxels * (SECONDS_PER_VOXEL if rate is None else rate) / max(1, num_processes)
+    return work + _START_SECONDS if voxels else 0.0

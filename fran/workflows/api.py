@@ -21,10 +21,11 @@ from fran.projects.adding import AddReport
 from fran.projects.folders import ProjectFolders, check_title
 from fran.workflows.composition import search_folders
 from fran.workflows.entry import Job, compose_job, problems
+from fran.workflows.init import register_files
 from fran.workflows.plan_files import plan_names
 from fran.workflows.plans import plan_chain, plan_of, typed_plan
 from fran.workflows.projects import folders_of
-from fran.workflows.schema import InitConfig, PreprocessVerbConfig, UiConfig
+from fran.workflows.schema import InitConfig, PreprocessVerbConfig, ProjectConfig, UiConfig
 
 log = logging.getLogger("fran.api")
 
@@ -49,7 +50,14 @@ class Project(projects.Project):
 
     def __init__(self, project_title: str, folders: ProjectFolders | None = None) -> None:
         check_title(project_title)
+        self._configured = folders is None
         super().__init__(project_title, folders or _configured_folders(project_title))
+
+    def create(self, mnemonic: str | None = None) -> None:
+        """As `fran.projects.project.Project.create`; commands know the project afterwards as ``project=<title>``."""
+        super().create(mnemonic)
+        if self._configured:
+            register_files(ProjectConfig(self.project_title, mnemonic), {})
 
     def add_data(self, *args: Any, **kwargs: Any) -> AddReport:
         """As `fran.projects.project.Project.add_data`; what was left out is logged too: scripts look at no report."""

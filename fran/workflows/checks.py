@@ -87,7 +87,12 @@ def _datasources(project: Project, plan: Plan) -> Iterator[SettingProblem]:
 def _fold(project: Project, fold: object) -> Iterator[SettingProblem]:
     folds = sorted({case.fold for case in project.training_cases() if case.fold is not None})
     if len(folds) > 1 and isinstance(fold, int) and fold not in folds:
-        yield SettingProblem("fold", fold, f"the number of a fold, {folds[0]} to {folds[-1]}, or all")
+        expected = f"the number of a fold, {folds[0]} to {folds[-1]}, all, or a datasource to validate with"
+        yield SettingProblem("fold", fold, expected)
+    if isinstance(fold, str) and fold not in ("all", *project.datasources):
+        yield SettingProblem(
+            "fold", fold, f"the number of a fold, all, or a datasource; {choices(fold, project.datasources)}"
+        )
 
 
 def _labels(project: Project, plan: Plan, chain: Sequence[Plan]) -> list[SettingProblem]:

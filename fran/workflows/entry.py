@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from fran.errors import ConfigError, FranError, SettingProblem, raise_for_settings
 from fran.plans.schema import Plan
 from fran.workflows.composition import composed
+from fran.workflows.dry_run import traceless
 from fran.workflows.explain import explain
 from fran.workflows.locations import conf_dir, prefer_config_dir
 from fran.workflows.plans import plan_problems
@@ -66,6 +67,7 @@ def run_verb(
     schema: type[ConfigT],
     task: Callable[[Job[ConfigT]], None],
     check: Check[ConfigT] = lambda config: (),
+    look_only: bool = False,
 ) -> None:
     """Compose the configuration `name` from ``sys.argv``, check it, and run `task` (once a job of a sweep).
 
@@ -76,6 +78,7 @@ def run_verb(
         schema: dataclass that the configuration must fit.
         task: the verb.
         check: finds values that cannot work, before any work is done.
+        look_only: run `task` on values that cannot work too; it looks at them and does no work.
     """
     register()
     prefer_config_dir(sys.argv[1:])
@@ -85,7 +88,8 @@ def run_verb(
     def run(config: DictConfig) -> None:
         try:
             job = _job(config, HydraConfig.get(), schema)  # type: ignore[arg-type]
-            raise_for_settings(problems(job, check))
+            if not look_only:
+                raise_for_settings(problems(job, check))
             task(job)
         except Exception as error:
             status = _report(error)
@@ -94,7 +98,8 @@ def run_verb(
             sys.exit(status)
 
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(run)()
+        with traceless(sys.argv[1:]) as sys.argv[1:]:
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(run)()
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; what was finished is kept, the same command goes on from there\n")
         sys.exit(130)
@@ -129,7 +134,7 @@ def _report(error: Exception) -> int:
 
 def command(verb: str, overrides: Sequence[str]) -> str:
     """The command line of another verb for the same project and plan, quoted for a shell."""
-    kept = [o for o in overrides if not o.startswith(("preprocess.", "hydra"))]
+    kept = [o for o in overrides if not o.startswith(("preprocess.", "hydra", "dry_run"))]
     return shlex.join(["fran", verb, *kept])
 
 

@@ -50,7 +50,7 @@ def init(job: Job[InitConfig]) -> None:
         said = [p for p in report.problems if p.severity == severity]
         if said:
             log.log(level, "%d to know about\n%s", len(said), problems_table(said))
-    _register(config.project, entries)
+    register_files(config.project, entries)
     if project.training_cases():
         project.maybe_store_projectwide_properties()
         _say(project)
@@ -79,7 +79,7 @@ def _entries(config: InitConfig) -> dict[str, DatasourceConfig]:
     return entries
 
 
-def _register(project: ProjectConfig, entries: Mapping[str, DatasourceConfig]) -> None:
+def register_files(project: ProjectConfig, entries: Mapping[str, DatasourceConfig]) -> None:
     """Files by which later commands know the project and its datasources; those that exist are left alone."""
     conf = home() / "conf"
     _write_new(conf / "project" / f"{project.title}.yaml", {k: v for k, v in vars(project).items() if v})

@@ -54,9 +54,29 @@ def plan_chain(job: Job[Any]) -> list[Plan]:
             raise ConfigError(f"source_plan: {' -> '.join([*seen, source])} never ends")
         seen.append(source)
         own = stated(source, search_folders())
-        ancestor = derived_plan(job, source, files, own)
-        chain.insert(0, replace(ancestor, **{key: getattr(leaf, key) for key in SHARED_KEYS}))
+        chain.insert(0, _in_chain_of(leaf, derived_plan(job, source, files, own)))
     return chain
+
+
+def source_chain(plan: Plan, context: Mapping[str, Any]) -> list[Plan]:
+    """The chain of a plan as its files state it, without the overrides of a command line; see `plan_chain`.
+
+    Raises:
+        ConfigError: an ancestor does not exist, is its own ancestor, or has values of a wrong type.
+    """
+    chain, seen = [plan], [plan.plan_name]
+    while chain[0].source_plan is not None:
+        name = full_name(chain[0].source_plan)
+        if name in seen:
+            raise ConfigError(f"source_plan: {' -> '.join([*seen, name])} never ends")
+        seen.append(name)
+        values = {key: s.value for key, s in stated(name, search_folders()).items() if key in PLAN_KEYS}
+        chain.insert(0, _in_chain_of(plan, typed_plan(values, context)))
+    return chain
+
+
+def _in_chain_of(leaf: Plan, ancestor: Plan) -> Plan:
+    return replace(ancestor, **{key: getattr(leaf, key) for key in SHARED_KEYS})
 
 
 def derived_plan(

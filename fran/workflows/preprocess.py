@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from fran.errors import ConfigError, choices, problems_table
 from fran.plans.schema import Plan
+from fran.workflows.dry_run import say_stages
 from fran.workflows.entry import Job, command, run_verb
 from fran.workflows.label_flow import label_flow
 from fran.workflows.projects import existing_project
 from fran.workflows.schema import PreprocessConfig, PreprocessVerbConfig
+from fran.workflows.terminal import say
 
 if TYPE_CHECKING:
     from fran.preprocessing.run import Summary
@@ -26,6 +28,10 @@ def preprocess(job: Job[PreprocessVerbConfig]) -> None:
     """Bring every case of the plan up to date and say what to run next."""
     config = job.config
     project = existing_project(config.paths, config.project)
+    if config.dry_run:
+        say_stages(job, project)
+        say("nothing was done; leave --dry-run away to do it")
+        return
     bring_up_to_date(project, config, config.preprocess)
     log.info("next: %s", command("train", job.overrides))
 

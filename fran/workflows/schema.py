@@ -87,6 +87,18 @@ class PreprocessVerbConfig(Plan):
     paths: PathsConfig = field(default_factory=PathsConfig)
     project: ProjectConfig = field(default_factory=ProjectConfig)
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
+    dry_run: bool = False
+
+
+@dataclass
+class PlansConfig(Plan):
+    """`fran plan list`, `show`, `diff` and `explain`."""
+
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    project: ProjectConfig = field(default_factory=ProjectConfig)
+    preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
+    against: str | None = None
+    json: bool = False
 
 
 @dataclass
@@ -96,6 +108,7 @@ class TrainConfig(Plan):
     paths: PathsConfig = field(default_factory=PathsConfig)
     project: ProjectConfig = field(default_factory=ProjectConfig)
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
+    dry_run: bool = False
     model: dict[str, Any] = field(default_factory=dict)
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
@@ -189,6 +202,7 @@ def register() -> None:
     for name, node in (
         ("init_schema", InitConfig),
         ("preprocess_schema", PreprocessVerbConfig),
+        ("plans_schema", PlansConfig),
         ("train_schema", TrainConfig),
         ("labels_show_schema", LabelsShowConfig),
         ("labels_tsl_schema", LabelsTslConfig),

@@ -15,6 +15,7 @@ from fran.errors import ConfigError, SettingProblem, StoreError, choices
 from fran.io.files import atomic_path, read_json, write_json
 from fran.plans.chain import data_stages
 from fran.workflows.checks import network_problems
+from fran.workflows.dry_run import say_stages, say_training
 from fran.workflows.entry import Job, recompose, run_verb
 from fran.workflows.label_flow import label_flow, say_notes
 from fran.workflows.plans import plan_chain
@@ -52,6 +53,11 @@ def train(job: Job[TrainConfig]) -> None:
     say_notes(flow)
     # the network is tried before hours of preprocessing, the run folder is made after it
     complete_network(_spec(job, project, rows, split, flow, Path()))
+    if config.dry_run:
+        run = project.folders.checkpoints / (config.resume or config.run or _next_name(job, project))
+        say_stages(job, project)
+        say_training(_spec(job, project, rows, split, flow, run), split, run.name)
+        return
     bring_up_to_date(project, config, config.preprocess)
     run_folder = _run_folder(project, config.resume) if config.resume else _new_run_folder(job, project)
     spec = _spec(job, project, rows, split, flow, run_folder)
@@ -201,6 +207,12 @@ def _new_run_folder(job: Job[TrainConfig], project: Project) -> Path:
             f"run: expected a new name, found {folder}; go on with it by resume={config.run}, or choose another name"
         ) from error
     return folder
+
+
+def _next_name(job: Job[TrainConfig], project: Project) -> str:
+    from fran.io.checkpoint import next_run_name
+
+    return next_run_name(project.folders.checkpoints, job.config.plan_name, job.choices["model"], job.config.fold)
 
 
 def _run_folder(project: Project, name: str) -> Path:

@@ -46,7 +46,8 @@ def said(home: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> str:
         ("remapping_source=[{1: 2}]", "one for each of the 2 datasources"),
         ("remapping_source={lits: {1: 2}, kits: null}", "found 'kits'"),
         ("vip_label=7", "a label of the network's: 1"),
-        ("fold=5", "the number of a fold, 0 to 4, or all"),
+        ("fold=5", "the number of a fold, 0 to 4, all, or a datasource"),
+        ("fold=drly", "did you mean 'drli'"),
         ("classes=[kidney]", "classes"),
     ],
 )

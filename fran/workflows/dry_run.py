@@ -1,0 +1,70 @@
+"""``--dry-run``: what a verb would do, said without doing it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from fran.workflows.plan_status import StageState, stage_states
+from fran.workflows.plan_text import STAGE_COLUMNS, say_folders, stage_row
+from fran.workflows.plans import plan_chain
+from fran.workflows.terminal import say, show_table
+
+if TYPE_CHECKING:
+    from fran.projects.project import Project
+    from fran.projects.splits import Split
+    from fran.training.fit import TrainSpec
+    from fran.workflows.entry import Job
+
+FLAG, KEY = "--dry-run", "dry_run=true"
+
+
+@contextmanager
+def traceless(arguments: Sequence[str]) -> Iterator[list[str]]:
+    """The command line of a dry run, for which no log is kept; any other as it is.
+
+    Hydra makes its folders before a verb begins, so they go to a place that is removed afterwards.
+    """
+    given = [KEY if argument == FLAG else argument for argument in arguments]
+    if KEY not in given:
+        yield given
+        return
+    with TemporaryDirectory(prefix="fran-dry-run-") as folder:
+        nowhere = [f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}", "hydra.output_subdir=null"]
+        first = next((i for i, a in enumerate(given) if "=" in a and not a.startswith("-")), len(given))
+        yield [*given[:first], "hydra/job_logging=fran_console", *nowhere, *given[first:]]
+
+
+def say_stages(job: Job[Any], project: Project) -> list[StageState]:
+    """Print the stages of a job's plan with what is there and what would be made."""
+    states = stage_states(plan_chain(job), project, job.config.preprocess.num_processes)
+    show_table(f"Stages of plan {job.choices['plan']}", STAGE_COLUMNS, [stage_row(state) for state in states])
+    say_folders(states)
+    if not any(state.todo for state in states):
+        say("to make: nothing, every case file is there")
+    return states
+
+
+def say_training(spec: TrainSpec, split: Split, run_name: str) -> None:
+    """Print the training that would follow."""
+    import torch
+
+    from fran.networks.build import build_network
+    from fran.training.fit import complete_network
+    from fran.training.hardware import resolve_accelerator
+
+    filled = complete_network(spec)
+    with torch.device("meta"):
+        parameters = sum(p.numel() for p in build_network(filled, spec.trusted).parameters())
+    settings = spec.trainer
+    limit = f", at most {settings.max_time}" if settings.max_time is not None else ""
+    say(f"run {run_name}: {len(split.train)} cases to train, {len(spec.data.val_ids)} to validate (fold {spec.fold})")
+    say(f"network: {filled['_target_']}, {parameters / 1e6:.1f} M parameters, patch {list(spec.patch_size)}")
+    say(f"classes: {', '.join(spec.data.labels.channel_names[1:])}")
+    device = resolve_accelerator(settings.accelerator)
+    steps = f"{settings.max_epochs} epochs of {settings.steps_per_epoch} steps, {settings.batch_size} patches each"
+    say(f"training: {steps}{limit}, on {device}")
+    say(f"folder: {spec.run_folder}")
+    say("nothing was done; leave --dry-run away to do it")
