@@ -60,6 +60,32 @@ VERBS: dict[str, Verb | Group] = {
             "tsl": Verb("labels_tsl", "the label table that plans call TSL", "fran labels tsl find=kidney"),
         },
     ),
+    "project": Group(
+        "one project: where it stands, its statistics, folds, datasources and label groups",
+        {
+            "status": Verb(
+                "project_status",
+                "cases, folds, labels, groups, preprocessed data, plans and runs",
+                "fran project status project=kits",
+            ),
+            "properties": Verb(
+                "project_properties",
+                "what the training cases have in common; spacing and patch to begin with, and why",
+                "fran project properties project=kits",
+            ),
+            "folds": Verb(
+                "project_folds", "deal the folds that are missing, and show them", "fran project folds project=kits"
+            ),
+            "drop": Verb(
+                "project_drop", "take a datasource out", "fran project drop project=kits datasource=old_scans"
+            ),
+            "groups": Verb(
+                "project_groups",
+                "which datasources share the meaning of their label values",
+                "fran project groups project=kits 'lm_groups=[[kits],[lits]]'",
+            ),
+        },
+    ),
     "infer": Verb("infer", "predict label maps for new images", "fran infer project=kits 'runs=[NAME]' input=new/"),
     "score": Verb("score", "compare predictions with references", "fran score pred=predictions gt=raw/kits"),
     "import-excel": Verb(

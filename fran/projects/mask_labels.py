@@ -2,9 +2,10 @@
 
     {"1": {"name": "kidney", "dusting_threshold": 0, "k_largest": null}, ...}
 
-Keys are the values of the output, that is after label groups. ``dusting_threshold``: connected components of fewer voxels
-than this are removed. ``k_largest``: so many of the largest components are kept, null means all. The file is made with
-rules that change nothing: what is dust in one organ is a metastasis in another, so whoever knows the organ sets them.
+Keys are the values of the output, that is after label groups. ``dusting_threshold``: connected components of fewer
+voxels than this are removed. ``k_largest``: so many of the largest components are kept, null means all. The rules
+that the file is made with change nothing: what is dust in one organ is a metastasis in another, so whoever knows the
+organ sets them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Rules = dict[str, dict[str, Any]]
 def update_rules(path: Path, names: Mapping[int, str]) -> None:
     """Write a rule for every output label; what a person has written stays and follows its label's name.
 
-    A rule that was changed, and whose label is gone, is kept under ``"retired"`` by name, and comes back with its label.
+    A rule that was changed and whose label is gone is kept under ``"retired"`` by name, and comes back with its label.
 
     Args:
         path: mask_labels.json.
@@ -44,9 +45,7 @@ def update_rules(path: Path, names: Mapping[int, str]) -> None:
         own = known.pop(name, None) or by_value.pop(str(number), {})
         rules[str(number)] = {**HARMLESS, **own, "name": name}
     known |= {f"label_{value}": rule for value, rule in by_value.items()}
-    retired = {
-        name: rule for name, rule in known.items() if {**HARMLESS, **rule, "name": ""} != {**HARMLESS, "name": ""}
-    }
+    retired = {name: rule for name, rule in known.items() if not rule.items() <= {**HARMLESS, "name": name}.items()}
     if retired:
         rules[RETIRED] = retired
     if not path.exists() or rules != _read(path):

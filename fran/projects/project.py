@@ -182,12 +182,14 @@ class Project:
         """Cases to train on and to validate with; see `fran.projects.assignment.split`."""
         return assignment.split(self.folders, self.database, fold, datasources)
 
-    def maybe_store_projectwide_properties(self, n_folds: int | None = None, seed: int | None = None) -> dict[str, Any]:
+    def maybe_store_projectwide_properties(
+        self, n_folds: int | None = None, seed: int | None = None, reassign: bool = False
+    ) -> dict[str, Any]:
         """Assign missing folds, and compute the global properties unless those on disk are of the same cases.
 
         Writes global_properties.json, validation_folds.json and mask_labels.json (in which rules that are there stay).
         """
-        self.assign_folds(n_folds, seed)
+        self.assign_folds(n_folds, seed, reassign)
         cases = self.training_cases()
         found = statistics.maybe_store(self.folders, cases, self._label_names())
         update_rules(self.folders.mask_labels, self._output_names(cases))

@@ -134,6 +134,54 @@ class LabelsTslConfig:
 
 
 @dataclass
+class ProjectVerbConfig:
+    """What the verbs about a project have in common."""
+
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    project: ProjectConfig = field(default_factory=ProjectConfig)
+
+
+@dataclass
+class ProjectStatusConfig(ProjectVerbConfig):
+    """`fran project status`."""
+
+    json: bool = False
+
+
+@dataclass
+class ProjectPropertiesConfig(ProjectVerbConfig):
+    """`fran project properties`."""
+
+    patch_voxels: int | None = None
+    json: bool = False
+
+
+@dataclass
+class ProjectFoldsConfig(ProjectVerbConfig):
+    """`fran project folds`."""
+
+    n_folds: int | None = None
+    seed: int | None = None
+    reassign: bool = False
+    json: bool = False
+
+
+@dataclass
+class ProjectDropConfig(ProjectVerbConfig):
+    """`fran project drop`."""
+
+    datasource: str = MISSING
+
+
+@dataclass
+class ProjectGroupsConfig(ProjectVerbConfig):
+    """`fran project groups`."""
+
+    lm_groups: list[list[str]] | None = None
+    one_group: bool = False
+
+
+@dataclass
 class InferConfig:
     """`fran infer`."""
 
@@ -206,6 +254,11 @@ def register() -> None:
         ("train_schema", TrainConfig),
         ("labels_show_schema", LabelsShowConfig),
         ("labels_tsl_schema", LabelsTslConfig),
+        ("project_status_schema", ProjectStatusConfig),
+        ("project_properties_schema", ProjectPropertiesConfig),
+        ("project_folds_schema", ProjectFoldsConfig),
+        ("project_drop_schema", ProjectDropConfig),
+        ("project_groups_schema", ProjectGroupsConfig),
         ("infer_schema", InferConfig),
         ("score_schema", ScoreConfig),
         ("ui_schema", UiConfig),

@@ -1,0 +1,140 @@
+"""`fran project status`: where a project stands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from fran.workflows.entry import Job, run_verb
+from fran.workflows.projects import existing_project
+from fran.workflows.schema import ProjectStatusConfig
+from fran.workflows.terminal import say, show_table
+
+
+def project_status(job: Job[ProjectStatusConfig]) -> None:
+    """Print tables, or one JSON object."""
+    from fran.projects import status
+
+    config = job.config
+    found = status.project_status(existing_project(config.paths, config.project))
+    if config.json:
+        say(json.dumps(found, indent=1))
+        return
+    mnemonic = f" ({found['mnemonic']})" if found["mnemonic"] else ""
+    say(f"project {found['title']}{mnemonic}: {found['n_training']} training and {found['n_test']} test cases")
+    say(f"{found['folder']}\n")
+    _say_datasources(found["datasources"])
+    say_folds(found["folds"])
+    _say_labels(found["labels"], found["lm_groups"])
+    _say_preprocessed(found["preprocessed"], found["n_cases"])
+    _say_plans(found["plans"])
+    _say_runs(found["runs"])
+    say(f"next: {next_step(found)}")
+
+
+def next_step(found: dict[str, Any]) -> str:
+    """The command that the state asks for."""
+    title = found["title"]
+    if not found["n_training"]:
+        return f"fran init -t {title} -i <folder of images/ and lms/>"
+    if isinstance(found["labels"], str):
+        return f"fran project groups project={title} 'lm_groups=[[...],[...]]'"
+    if found["folds"]["unassigned"] or not found["properties"]:
+        return f"fran project folds project={title}"
+    if not any(stage["n_cases"] for stage in found["preprocessed"]):
+        return f"fran preprocess project={title} plan=plan1"
+    return f"fran train project={title} plan=plan1 fold=0"
+
+
+def _say_datasources(sources: Sequence[dict[str, Any]]) -> None:
+    rows = [
+        (
+            *(s["name"], "patch" if s["ds_type"] == "patch" else "", s["n_cases"] - s["n_test"], s["n_test"]),
+            *(s["n_patients"], ", ".join(s["modalities"]), _problems(s)),
+            s["folder"] if s["folder_exists"] else f"{s['folder']} (not there)",
+        )
+        for s in sources
+    ]
+    columns = ("datasource", "", "training", "test", "patients", "modality", "verdicts", "folder")
+    show_table("Datasources", columns, rows)
+    say("")
+
+
+def _problems(source: dict[str, Any]) -> str:
+    counts = ((source[f"n_{name}s"], name) for name in ("error", "warning", "note"))
+    return ", ".join(f"{n} {name}{'s' * (n > 1)}" for n, name in counts if n) or "ok"
+
+
+def say_folds(folds: dict[str, Any]) -> None:
+    """Print the table of folds: cases of each datasource in each, and what is not as it should be."""
+    sources = sorted({ds for counts in folds["cases"].values() for ds in counts})
+    rows = [
+        (fold, *(counts.get(ds, 0) for ds in sources), sum(counts.values()))
+        for fold, counts in sorted(folds["cases"].items(), key=lambda item: int(item[0]))
+    ]
+    if rows:
+        show_table(f"Folds (validation cases; seed {folds['seed']})", ("fold", *sources, "all"), rows)
+        say(f"digest {folds['digest']}")
+    if folds["unassigned"]:
+        say(f"{folds['unassigned']} training cases have no fold yet")
+    for group in folds["parted_groups"]:
+        say(
+            f"{', '.join(group)} share a patient or an image, but not a fold (they came together later): where one is "
+            "validated or tested on, the others are left out of training"
+        )
+    say("")
+
+
+def _say_labels(labels: list[dict[str, Any]] | str, lm_groups: list[list[str]] | None) -> None:
+    if isinstance(labels, str):
+        say(f"Labels: {labels}\n")
+        return
+    rows = [
+        (row["value"], row["name"], row["raw_value"], ", ".join(row["datasources"]), row["n_cases"], row["n_voxels"])
+        for row in labels
+    ]
+    columns = ("output", "name", "in the files", "datasources", "cases", "voxels")
+    show_table("Labels (training cases)", columns, rows)
+    groups = " | ".join(" ".join(group) for group in lm_groups or []) or "one group with all datasources"
+    say(f"label groups: {groups}\n")
+
+
+def _say_preprocessed(stages: Sequence[dict[str, Any]], n_cases: int) -> None:
+    rows = [
+        (
+            *(s["stage"], f"{s['n_cases']} of {n_cases}", s["n_unused"] or "", f"{s['bytes'] / 1e6:.1f}"),
+            s["folder"],
+        )
+        for s in stages
+    ]
+    if rows:
+        show_table("Preprocessed", ("stage", "cases", "no longer used", "MB", "folder"), rows)
+    else:
+        say("Preprocessed: nothing yet")
+    say("")
+
+
+def _say_plans(plans: Sequence[dict[str, Any]]) -> None:
+    if plans:
+        rows = [(p["id"], p["name"], p["created_at"], ", ".join(p["stages"])) for p in plans]
+        show_table("Plans", ("id", "plan", "stored", "stages"), rows)
+        say("")
+
+
+def _say_runs(runs: Sequence[dict[str, Any]]) -> None:
+    if runs:
+        rows = [
+            (
+                *(r["name"], r["plan"] or "", "" if r["fold"] is None else r["fold"], r["epochs"]),
+                "—" if r["best_dice"] is None else f"{r['best_dice']:.3f}",
+            )
+            for r in runs
+        ]
+        show_table("Runs", ("run", "plan", "fold", "epochs", "best val/dice"), rows)
+        say("")
+
+
+def main() -> None:
+    """Entry of `fran project status`."""
+    run_verb("project_status", ProjectStatusConfig, project_status)
