@@ -76,9 +76,7 @@ VERBS: dict[str, Verb | Group] = {
             "folds": Verb(
                 "project_folds", "deal the folds that are missing, and show them", "fran project folds project=kits"
             ),
-            "drop": Verb(
-                "project_drop", "take a datasource out", "fran project drop project=kits datasource=old_scans"
-            ),
+            "drop": Verb("project_drop", "take a datasource out", "fran project drop project=kits name=old_scans"),
             "groups": Verb(
                 "project_groups",
                 "which datasources share the meaning of their label values",

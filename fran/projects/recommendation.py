@@ -122,6 +122,12 @@ def _spacing_reasons(spacings_mm: NDArray[np.float64], spacing: Sequence[float])
 def _patch_reasons(shape: NDArray[np.float64], spacing: Sequence[float], patch: Size, budget: int) -> Iterator[str]:
     sides = np.array(patch) * spacing
     share = np.minimum(np.array(patch) / shape, 1)
+    if float(share.prod()) == 1:
+        yield (
+            f"patch {_times(patch)}: the smallest that holds a whole median case of {_times(shape)} voxels and goes "
+            "with the strides of the shipped networks."
+        )
+        return
     yield (
         f"patch {_times(patch)}: {_times(sides)} mm of a median case of {_times(shape * spacing)} mm "
         f"({_times(shape)} voxels), {100 * float(share.prod()):.0f} % of it; sides as equal in mm as the networks' "

@@ -12,7 +12,7 @@ def project_drop(job: Job[ProjectDropConfig]) -> None:
     """Drop the datasource, bring the properties up to date, and say what is left over."""
     config = job.config
     project = existing_project(config.paths, config.project)
-    report = project.drop_data(config.datasource)
+    report = project.drop_data(config.name)
     say(f"{report.name}: {len(report.cases)} cases left project {project.title}, which has {len(project)} now")
     for stage, held in report.unused:
         say(f"no longer used: {len(held)} cases in {stage.folder}, whose files stay")

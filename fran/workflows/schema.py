@@ -170,7 +170,7 @@ class ProjectFoldsConfig(ProjectVerbConfig):
 class ProjectDropConfig(ProjectVerbConfig):
     """`fran project drop`."""
 
-    datasource: str = MISSING
+    name: str = MISSING
 
 
 @dataclass

@@ -50,11 +50,13 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[objec
     from rich.text import Text
 
     piped = not sys.stdout.isatty()
-    table = Table(title=title or None, title_justify="left", box=None if piped else box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=None if piped else box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(column, no_wrap=piped, overflow="fold")
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
+    if title:
+        say(title)  # not the table's own title, which wraps at the table's width
     if not piped:
         Console().print(table)
         return

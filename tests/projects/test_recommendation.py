@@ -19,7 +19,7 @@ def test_spacing_is_the_median_but_for_thick_slices() -> None:
     assert recommended_spacing(thick) == [0.8, 0.9, 2.6]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(spacings, st.tuples(*[st.integers(8, 700)] * 3), st.sampled_from([2**18, 2**20, 2**21]))
 def test_patch_fits_the_networks_and_the_budget(
     spacing: tuple[float, float, float], shape: tuple[int, int, int], budget: int

@@ -1,0 +1,139 @@
+"""The verbs about a project, as a user types them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fran.datasources.datasource import Datasource
+from fran.datasources.phantom import make_phantoms
+from fran.errors import ConfigError
+from fran.io.manifest import Manifest, ManifestEntry
+from fran.projects.project import Project
+from fran.workflows.entry import Job
+from fran.workflows.project_drop import project_drop
+from fran.workflows.project_folds import project_folds
+from fran.workflows.project_groups import project_groups
+from fran.workflows.project_properties import project_properties
+from fran.workflows.project_status import project_status
+from fran.workflows.projects import folders_of
+from fran.workflows.schema import (
+    PathsConfig,
+    ProjectConfig,
+    ProjectDropConfig,
+    ProjectFoldsConfig,
+    ProjectGroupsConfig,
+    ProjectPropertiesConfig,
+    ProjectStatusConfig,
+)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> dict[str, object]:
+    """What every verb's configuration has, for a project of two groups, folds and one preprocessed folder."""
+    paths = PathsConfig(*(str(tmp_path / name) for name in ("projects", "cold", "rapid", "checkpoints")))
+    made = Project("organs", folders_of(paths, ProjectConfig("organs")))
+    made.create("abdomen")
+    raw = [make_phantoms(tmp_path / "raw" / name, n, n, name=name) for name, n in (("organs", 3), ("later", 2))]
+    made.add_data([Datasource(folder, modality="CT") for folder in raw], test=[False, True])
+    made.maybe_store_projectwide_properties()
+    entry = ManifestEntry("x.h5", "k", 7, (1, 2, 3), (1.0, 1.0, 1.0), {1: 2}, {}, "CT", "organs")
+    cases = {case.case_id: entry for case in made.cases()[:4]}
+    Manifest(made.folders.fixed_spacing / "spc_100_100_100_abcd", "source", {}, "key", cases).save()
+    return {"paths": paths, "project": ProjectConfig("organs")}
+
+
+def job(config: object) -> Job:  # type: ignore[type-arg]
+    return Job(config, {}, {}, ())
+
+
+def test_status_is_text_for_people(config: dict, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[type-arg]
+    project_status(job(ProjectStatusConfig(**config)))
+    shown = capsys.readouterr().out
+    assert "project organs (abdomen): 3 training and 2 test cases" in shown
+    assert "4 of 5" in shown
+    assert "label groups: one group" in shown
+    assert shown.endswith("next: fran train project=organs plan=plan1 fold=0\n")
+    project_status(job(ProjectStatusConfig(**config, json=True)))
+    assert json.loads(capsys.readouterr().out)["n_cases"] == 5
+
+
+def test_properties_say_what_to_begin_with(config: dict, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[type-arg]
+    project_properties(job(ProjectPropertiesConfig(**config)))
+    shown = capsys.readouterr().out
+    for words in ("intensity_clip_range", "foreground; exact", "To begin with:", "plan=plan1 'spacing=["):
+        assert words in shown
+    project_properties(job(ProjectPropertiesConfig(**config, patch_voxels=32768, json=True)))
+    x, y, z = json.loads(capsys.readouterr().out)["recommendation"]["patch_size"]
+    assert x * y * z <= 32768
+    with pytest.raises(ConfigError, match="expected at least 4096"):
+        project_properties(job(ProjectPropertiesConfig(**config, patch_voxels=8)))
+
+
+def test_folds_groups_and_drop(config: dict, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[type-arg]
+    project_folds(job(ProjectFoldsConfig(**config, n_folds=2, reassign=True)))
+    assert "Dealt anew" in capsys.readouterr().out
+    project_groups(job(ProjectGroupsConfig(**config, lm_groups=[["organs"], ["later"]])))
+    assert capsys.readouterr().out.startswith("Labels\ndatasources of the group")
+    project_drop(job(ProjectDropConfig(**config, name="later")))
+    shown = capsys.readouterr().out
+    assert "later: 2 cases left project organs, which has 3 now" in shown
+    assert "no longer used: 2 cases in" in shown
+
+
+@pytest.fixture
+def made(fran, tmp_path: Path) -> Path:  # type: ignore[no-untyped-def]
+    """A project `organs` with a training and a test datasource; the folder of raw data."""
+    for name, n, seed in (("organs", 5, 0), ("later", 2, 9)):
+        make_phantoms(tmp_path / "raw" / name, n, seed, name=name)
+    assert fran("init", "-t", "organs", "-i", str(tmp_path / "raw" / "organs")).returncode == 0
+    assert fran("init", "-t", "organs", "-i", str(tmp_path / "raw" / "later"), "test=true").returncode == 0
+    return tmp_path / "raw"
+
+
+@pytest.mark.slow
+def test_verbs_of_a_project(fran, made: Path) -> None:  # type: ignore[no-untyped-def]
+    shown = fran("project", "status", "project=organs")
+    assert shown.returncode == 0, shown.stderr
+    assert "5 training and 2 test cases" in shown.stdout
+    assert "next: fran preprocess project=organs" in shown.stdout
+    assert "│" not in shown.stdout
+    assert "\x1b" not in shown.stdout
+    status = json.loads(fran("project", "status", "project=organs", "json=true").stdout)
+    assert [d["name"] for d in status["datasources"]] == ["later", "organs"]
+
+    properties = fran("project", "properties", "project=organs", "patch_voxels=32768").stdout
+    assert "spacing=[" in properties
+    assert "To begin with:" in properties
+    too_small = fran("project", "properties", "project=organs", "patch_voxels=8")
+    assert (too_small.returncode, "expected at least 4096" in too_small.stderr) == (2, True)
+
+    frozen = fran("project", "folds", "project=organs", "n_folds=3")
+    assert frozen.returncode == 2
+    assert "fran project folds project=organs n_folds=3 reassign=true" in frozen.stderr
+    assert "Traceback" not in frozen.stderr
+    anew = fran("project", "folds", "project=organs", "n_folds=3", "reassign=true")
+    assert f"digest {status['folds']['digest']} before" in anew.stdout
+    folds = json.loads(fran("project", "folds", "project=organs", "json=true").stdout)
+    assert (folds["n_folds"], sum(sum(c.values()) for c in folds["cases"].values())) == (3, 5)
+
+    groups = fran("project", "groups", "project=organs", "lm_groups=[[organs],[later]]")
+    assert groups.returncode == 0, groups.stderr
+    unknown = fran("project", "groups", "project=organs", "lm_groups=[[organs],[latter]]")
+    assert "did you mean 'later'" in unknown.stderr
+
+    dropped = fran("project", "drop", "project=organs", "name=later")
+    assert "2 cases left project organs, which has 5 now" in dropped.stdout
+    again = fran("project", "drop", "project=organs", "name=later")
+    assert (again.returncode, "has none called 'later'" in again.stderr) == (2, True)
+    back = fran("init", "project=organs", "datasource=[later]")
+    assert back.returncode == 0, back.stderr
+    assert json.loads(fran("project", "status", "project=organs", "json=true").stdout)["n_test"] == 2
+
+
+def test_project_that_is_not_there(fran) -> None:  # type: ignore[no-untyped-def]
+    done = fran("project", "status", "project=demo")
+    assert done.returncode == 1
+    assert "make it: fran demo" in done.stderr
