@@ -30,6 +30,18 @@ class Group:
 
 VERBS: dict[str, Verb | Group] = {
     "init": Verb("init", "check folders of raw data and make, or add to, a project", "fran init -t kits -i raw/kits"),
+    "check": Verb("check", "what is wrong with folders of raw data, and what to do", "fran check raw/kits raw/lits"),
+    "fix": Group(
+        "repair a folder of raw data; a new folder is written, the old one stays as it is",
+        {
+            "rename-duplicates": Verb(
+                "fix", "give cases of one id ids of their own", "fran fix rename-duplicates raw/kits"
+            ),
+            "harmonise": Verb("fix", "label maps on the exact grid of their image", "fran fix harmonise raw/kits"),
+            "relabel": Verb("fix", "other label values", "fran fix relabel raw/kits 'remapping={3: 1, 4: 0}'"),
+            "names": Verb("fix", "file names that keep the rule", "fran fix names raw/kits"),
+        },
+    ),
     "preprocess": Verb("preprocess", "bring the cases to a plan's spacing", "fran preprocess project=kits plan=plan1"),
     "train": Verb("train", "train a network", "fran train project=kits plan=plan1 model=dynunet fold=0"),
     "plan": Group(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from fran.datasources.grids import TOLERANCE_VOXELS
-from fran.datasources.pairing import Pair
+from fran.datasources.pairing import Pair, fix
 from fran.datasources.records import CaseFacts
 from fran.errors import CaseProblem, Severity
 
@@ -24,17 +24,17 @@ _MANY = 5
 Found = Sequence[tuple[Pair, CaseFacts]]
 
 
-def check_case(pair: Pair, facts: CaseFacts, declared: Mapping[int, str] | None, folder: Path) -> list[CaseProblem]:
+def check_case(pair: Pair, facts: CaseFacts, declared: Mapping[int, str] | None) -> list[CaseProblem]:
     """Problems of one case: its labels, an empty label map, a constant image, its spacing, a slightly shifted grid."""
     return [
-        *_check_labels(pair, facts, declared, folder),
+        *_check_labels(pair, facts, declared),
         *_check_spacing(pair, facts),
-        *_check_grid(pair, facts, folder),
+        *_check_grid(pair, facts),
         *_check_content(pair, facts),
     ]
 
 
-def _check_labels(pair: Pair, facts: CaseFacts, declared: Mapping[int, str] | None, folder: Path) -> list[CaseProblem]:
+def _check_labels(pair: Pair, facts: CaseFacts, declared: Mapping[int, str] | None) -> list[CaseProblem]:
     if declared is None:
         strangers = {v: n for v, n in facts.labels.items() if v > _MAX_UNDECLARED}
         expected = f"values up to {_MAX_UNDECLARED} where no label names are declared"
@@ -48,7 +48,7 @@ def _check_labels(pair: Pair, facts: CaseFacts, declared: Mapping[int, str] | No
     found = "value " + ", ".join(f"{v} ({n} voxels)" for v, n in list(strangers.items())[:10])
     if len(strangers) > 10:
         found += f" and {len(strangers) - 10} more up to {max(strangers)}"
-    step += fix("relabel", folder, f"remapping={{{min(strangers)}: 0}}")
+    step += fix("relabel", pair.lm, f"remapping={{{min(strangers)}: 0}}")
     return [CaseProblem(pair.case_id, str(pair.lm), "label values", expected, found, step)]
 
 
@@ -61,10 +61,10 @@ def _check_spacing(pair: Pair, facts: CaseFacts) -> list[CaseProblem]:
     return [CaseProblem(pair.case_id, str(pair.image), "spacing", f"{low:g} to {high:g} mm", found, step)]
 
 
-def _check_grid(pair: Pair, facts: CaseFacts, folder: Path) -> list[CaseProblem]:
+def _check_grid(pair: Pair, facts: CaseFacts) -> list[CaseProblem]:
     if facts.affine_difference <= _ROUNDING:
         return []
-    command = fix("harmonise", folder)
+    command = fix("harmonise", pair.lm)
     if facts.affine_difference < HARMONISED:
         found = f"affines that differ by {facts.affine_difference:.2g}; the image's is used"
         step = f"nothing; {command} writes label maps with the image's own"
@@ -163,7 +163,7 @@ def infer_modality(facts: CaseFacts) -> str:
 def modality_note(source: str, folder: Path, modalities: Sequence[str]) -> CaseProblem:
     """Say which modality was inferred, as a warning where the cases disagree."""
     counts = Counter(modalities)
-    found = "inferred " + ", ".join(f"{name} for {n} cases" for name, n in sorted(counts.items()))
+    found = "inferred " + ", ".join(f"{name} for {n} case{'s' * (n > 1)}" for name, n in sorted(counts.items()))
     step = "state modality=<CT, MR, PET, …> if this is wrong"
     severity: Severity = "warning" if len(counts) > 1 else "note"
     expected = "a modality in the datasource's settings"
@@ -179,11 +179,6 @@ def swapped_folders(source: str, folder: Path, n_swapped: int, n_pairs: int) -> 
     found = f"label maps in images/ and images in lms/, for {n_swapped} of {n_pairs} pairs"
     what = "images and label maps swapped"
     return [CaseProblem(source, str(folder), what, "images in images/, label maps in lms/", found, step)]
-
-
-def fix(verb: str, folder: Path, *settings: str) -> str:
-    """The command line of a tool that repairs `folder`, quoted for a shell."""
-    return shlex.join(["fran", "fix", verb, str(folder), *settings])
 
 
 def _named(declared: Mapping[int, str]) -> str:

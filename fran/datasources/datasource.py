@@ -11,15 +11,19 @@ from typing import Any
 from fran.datasources.judging import ScanSettings
 from fran.datasources.naming import check_datasource_name, check_folder_name
 from fran.datasources.pairing import Pairing, expected_title, pair_files
+from fran.datasources.renaming import rename_duplicates, rename_files
+from fran.datasources.repair import LABELS_FILE, Repair
+from fran.datasources.rewriting import harmonise, relabel
 from fran.datasources.scan import ScanReport, scan
 from fran.errors import ConfigError, choices
 from fran.io.files import read_json
 from fran.io.places import scan_folder
-from fran.labels import MAX_LABEL
+from fran.labels import MAX_LABEL, Remapping
 from fran.parallel.jobs import Execute
 from fran.parallel.local import run_jobs
 
-LABELS_FILE = "labels.json"
+__all__ = ["DS_TYPES", "LABELS_FILE", "Datasource"]
+
 DS_TYPES = ("full", "patch")
 
 
@@ -132,6 +136,28 @@ class Datasource:
     def process(self, num_workers: int = 1, progress: bool = False) -> ScanReport:
         """`scan`, with the statistics in a folder of fran's own: ``<home>/scans/<name>_<place>/fg_voxels.h5``."""
         return self.scan(scan_folder(self.folder, self.name), num_workers, progress)
+
+    def relabel(
+        self, remapping: Mapping[int, int] | Remapping, out: Path | str | None = None, in_place: bool = False
+    ) -> Repair:
+        """Write a copy with other label values; see `fran.datasources.rewriting.relabel`."""
+        return relabel(self.folder, remapping, self.labels or {}, _path(out), in_place)
+
+    def harmonise(self, out: Path | str | None = None) -> Repair:
+        """Write a copy whose label maps have the exact grids of their images; see `fran.datasources.rewriting`."""
+        return harmonise(self.folder, self.pairs().pairs, self.labels or {}, _path(out))
+
+    def rename_duplicates(self, out: Path | str | None = None) -> Repair:
+        """Write a copy in which every case has an id of its own; see `fran.datasources.renaming`."""
+        return rename_duplicates(self.folder, _path(out))
+
+    def rename_files(self, out: Path | str | None = None) -> Repair:
+        """Write a copy whose file names keep the rule; see `fran.datasources.renaming`."""
+        return rename_files(self.folder, self.title, _path(out))
+
+
+def _path(path: Path | str | None) -> Path | None:
+    return None if path is None else Path(path)
 
 
 def _other_title(folder: Path, name: str | None) -> str | None:

@@ -51,7 +51,7 @@ def judge(
     good: list[tuple[Pair, CaseFacts]] = []
     records: list[CaseRecord] = []
     for pair, facts in found:
-        said = checks.check_case(pair, facts, settings.labels, settings.folder)
+        said = checks.check_case(pair, facts, settings.labels)
         patient = _patient(pair, settings.patient_pattern)
         if patient is None:
             said.append(_no_patient(pair, settings.patient_pattern or ""))

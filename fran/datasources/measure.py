@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import shlex
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,9 +17,10 @@ from numpy.typing import NDArray
 
 from fran.datasources import statistics
 from fran.datasources.grids import compare_grids
+from fran.datasources.pairing import fix
 from fran.datasources.records import CaseArrays, CaseFacts, FileStamp, Refusal
 from fran.errors import CaseProblem, DataError
-from fran.io.volume import Volume, as_image, as_label_map, decode, unreadable
+from fran.io.volume import LabelValueError, Volume, as_image, as_label_map, decode, unreadable
 
 logger = logging.getLogger(__name__)
 
@@ -234,14 +236,17 @@ def _from_error(case_id: str, path: Path, error: Exception) -> CaseProblem:
         said, _, hint = text.partition("; ")
         return CaseProblem(case_id, str(path), "file", "a readable 3-D volume", said, hint or step)
     parts = found.groupdict()
-    return CaseProblem(
-        case_id, str(path), parts["what"] or "file", parts["expected"], parts["found"], parts["step"] or step
-    )
+    step = parts["step"] or step
+    if isinstance(error, LabelValueError):
+        step = f"map it to 0 or to a label of its own: {fix('relabel', path, f'remapping={{{error.value}: 0}}')}"
+    return CaseProblem(case_id, str(path), parts["what"] or "file", parts["expected"], parts["found"], step)
 
 
 def _swapped(task: CaseTask) -> CaseProblem:
     found = f"a label map; {task.lm} looks like its image"
-    step = "exchange the two files"
+    image, lm = (shlex.quote(str(path)) for path in (task.image, task.lm))
+    between = shlex.quote(f"{task.image}.between")
+    step = f"exchange the two files: mv {image} {between} && mv {lm} {image} && mv {between} {lm}"
     return CaseProblem(task.case_id, str(task.image), "image and label map swapped", "an image", found, step)
 
 

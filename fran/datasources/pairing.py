@@ -86,7 +86,7 @@ def pair_files(folder: Path, title: str, source: str, patches: bool = False) -> 
         patches: whether each file is a case of its own, named by its whole name.
     """
     result = Pairing()
-    missing = [f for f in (folder / IMAGES, folder / LMS) if not f.is_dir()]
+    missing = [f for f in (folder / IMAGES, folder / LMS) if not os.path.isdir(f)]  # noqa: PTH112 (no error where forbidden)
     for path in missing:
         step = f"mkdir {shlex.quote(str(path))} and put the files into it"
         result.problems.append(_problem(source, path, "folder", "a folder beside its partner", "none", step))
@@ -140,10 +140,10 @@ def _place(path: Path, title: str, side: _Side) -> CaseProblem | None:
     try:
         name = parse_file_name(path)
     except NameFault as fault:
-        step = f"rename the image and its label map; {_fix('names', path)} proposes names"
+        step = f"rename the image and its label map; {fix('names', path)} proposes names"
         return _problem(stem(path), path, "file name", FILE_RULE, str(fault), step)
     if name.title != title:
-        step = f"pass alias={name.title} if every file of the datasource begins so, or rename: {_fix('names', path)}"
+        step = f"pass alias={name.title} if every file of the datasource begins so, or rename: {fix('names', path)}"
         return _problem(name.case_id, path, "title", f"'{title}_…'", f"'{name.title}_…'", step)
     side.files[stem(path) if side.patches else name.case_id].append((name, path))
     return None
@@ -186,12 +186,13 @@ def _match(case_id: str, images: _Side, lms: _Side, result: Pairing) -> None:
     result.pairs.append(Pair(name, image, lm, images.patches))
 
 
-def _fix(verb: str, path: Path) -> str:
-    return shlex.join(["fran", "fix", verb, str(path.parents[1])])
+def fix(verb: str, path: Path, *settings: str) -> str:
+    """The command line of a tool that repairs the datasource of a raw file, quoted for a shell."""
+    return shlex.join(["fran", "fix", verb, str(path.parents[1]), *settings])
 
 
 def _doubled_step(path: Path) -> str:
-    return f"keep one of them, or give each an id of its own: {_fix('rename-duplicates', path)}"
+    return f"keep one of them, or give each an id of its own: {fix('rename-duplicates', path)}"
 
 
 def _problem(

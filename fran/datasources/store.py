@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import h5py
 import numpy as np
@@ -65,14 +65,25 @@ def store_path(store: Path) -> Path:
 @contextmanager
 def locked(store: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Hold the store alone; `waiting` is called where another process holds it. A killed holder lets go."""
-    store.mkdir(parents=True, exist_ok=True)
-    with (store / _LOCK).open("w") as stream:
+    with _lock_file(store) as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             waiting()
             fcntl.flock(stream, fcntl.LOCK_EX)
         yield
+
+
+def _lock_file(store: Path) -> IO[str]:
+    try:
+        if not store.is_dir():
+            store.mkdir(parents=True, exist_ok=True)
+        return (store / _LOCK).open("w")
+    except OSError as error:
+        raise StoreError(
+            f"{store}: expected a folder that can be written to, for the statistics, found: {error.strerror}; "
+            "FRAN_HOME names another place for everything fran keeps"
+        ) from error
 
 
 def read_facts(store: Path) -> dict[str, CaseFacts]:

@@ -31,6 +31,17 @@ EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".mha")
 _LFS_MARK = b"version https://git-lfs"
 
 
+class LabelValueError(DataError):
+    """A label map holds a whole number that no label map may hold; `value` is the one furthest off."""
+
+    def __init__(self, message: str, value: int) -> None:
+        super().__init__(message)
+        self.value = value
+
+    def __reduce__(self) -> tuple[type[LabelValueError], tuple[str, int]]:
+        return type(self), (str(self), self.value)
+
+
 @dataclass(frozen=True, eq=False)
 class Volume:
     """A volume as read.
@@ -247,14 +258,10 @@ def _as_label_map(path: Path, array: NDArray[Any]) -> NDArray[Any]:
             )
     if low < 0:
         count = int(np.count_nonzero(array < 0))
-        raise DataError(
-            f"{path}: label map: expected values from 0 to {MAX_LABEL}, found {low:g} in {count} voxels; "
-            "map it to 0 or to a label of its own"
-        )
+        text = f"{path}: label map: expected values from 0 to {MAX_LABEL}, found {low:g} in {count} voxels"
+        raise LabelValueError(f"{text}; map it to 0 or to a label of its own", int(low))
     if high > MAX_LABEL:
         count = int(np.count_nonzero(array > MAX_LABEL))
-        raise DataError(
-            f"{path}: label map: expected values from 0 to {MAX_LABEL}, found {high:g} in {count} voxels above it; "
-            "map them to smaller values, or is this an image?"
-        )
+        text = f"{path}: label map: expected values from 0 to {MAX_LABEL}, found up to {high:g} in {count} voxels"
+        raise LabelValueError(f"{text}; map it to another, or is this an image?", int(high))
     return array.astype(np.uint8 if high <= 255 else np.uint16, copy=False)

@@ -13,70 +13,51 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from fran.errors import ConfigError, FranError, problems_table
+from fran.errors import ConfigError, DataError, FranError
 from fran.io.files import atomic_path
 from fran.io.places import home
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.locations import conf_dir, user_conf_dirs
-from fran.workflows.schema import DatasourceConfig, InitConfig, ProjectConfig, label_names
+from fran.workflows.schema import DatasourceConfig, InitConfig, ProjectConfig
+from fran.workflows.sources import datasources_of, entries_of, is_setting, quoted_folders
 
 if TYPE_CHECKING:
     from fran.projects.project import Project
 
 log = logging.getLogger("fran.init")
 
-_OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w.@/]*=")
-
 
 def init(job: Job[InitConfig]) -> None:
     """Check and add the datasources, assign folds, compute properties; bad cases are listed and left out."""
-    from fran.datasources.datasource import Datasource
+    from fran.datasources.verdicts import Quality, as_text
     from fran.parallel.backends import backend
     from fran.projects.project import Project
     from fran.workflows.projects import folders_of
+    from fran.workflows.terminal import show_quality
 
     config = job.config
-    entries = _entries(config)
+    entries = entries_of(config)
     if not entries:
         raise ConfigError("datasource: expected a folder or a name; fran init -t <title> -i <folder> [<folder> ...]")
-    sources = [
-        Datasource(**{**vars(entry), "name": name, "folder": Path(entry.folder)}) for name, entry in entries.items()
-    ]
+    sources = datasources_of(entries)
     project = Project(config.project.title, folders_of(config.paths, config.project))
     project.create(config.project.mnemonic)
     execute = backend(config.backend, config.ray_address)
-    report = project.add_data(sources, num_workers=config.num_processes, progress=True, execute=execute)
-    for severity, level in (("note", logging.INFO), ("warning", logging.WARNING)):
-        said = [p for p in report.problems if p.severity == severity]
-        if said:
-            log.log(level, "%d to know about\n%s", len(said), problems_table(said))
+    report = project.add_data(
+        sources, num_workers=config.num_processes, progress=True, execute=execute, strict=config.strict
+    )
+    quality = Quality.of(report.scans)
+    quality.add(report.problems)
+    show_quality(quality, f"project {config.project.title}")
+    log.debug("%s", as_text(quality, "verdicts"))
     register_files(config.project, entries)
     if project.training_cases():
         project.maybe_store_projectwide_properties()
         _say(project)
-    report.raise_for_errors()
+    if report.errors:
+        stored = len(report.added) + len(report.updated) + len(report.unchanged)
+        raise DataError(f"{len(report.errors)} errors, as said above; {stored} good cases are stored")
     log.info("next: fran preprocess project=%s plan=plan1", config.project.title)
-
-
-def _entries(config: InitConfig) -> dict[str, DatasourceConfig]:
-    """Datasources of the group, and those given as folders."""
-    entries = dict(config.datasource)
-    for item in config.folders:
-        folder = Path(item).expanduser().resolve()
-        if folder.name in entries:
-            raise ConfigError(
-                f"datasource: two are called '{folder.name}': {entries[folder.name].folder} and {folder}; "
-                "rename one folder, or give it a name of its own in conf/datasource"
-            )
-        entries[folder.name] = DatasourceConfig(
-            str(folder),
-            labels=label_names(config.labels),
-            modality=config.modality,
-            test=config.test,
-            patient_pattern=config.patient_pattern,
-            annotated=config.annotated,
-        )
-    return entries
 
 
 def register_files(project: ProjectConfig, entries: Mapping[str, DatasourceConfig]) -> None:
@@ -123,7 +104,7 @@ def translate(arguments: Sequence[str]) -> list[str]:
     parser.add_argument("-m", "--mnemonic")
     parser.add_argument("-n", "--num-processes", type=int)
     known, rest = parser.parse_known_args(list(arguments))
-    folders = [item for item in known.input if not _OVERRIDE.match(item)]
+    folders = [item for item in known.input if not is_setting(item)]
     rest = [item for item in known.input if item not in folders] + rest
     overrides: list[str] = []
     for item in rest:
@@ -136,7 +117,7 @@ def translate(arguments: Sequence[str]) -> list[str]:
             overrides.append(item)
     if folders and known.title is None and not any(o.startswith("project.title=") for o in overrides):
         raise ConfigError("title: expected the project that the folders go to, found none; add -t <title>")
-    return [*_project(known.title), *_folders(folders), *_optional(known), *overrides]
+    return [*_project(known.title), *quoted_folders(folders), *_optional(known), *overrides]
 
 
 def _project(title: str | None) -> list[str]:
@@ -152,12 +133,6 @@ def _listed(value: str) -> list[str]:
     inside = value.strip().removeprefix("[").removesuffix("]")
     items = [item.strip() for item in re.findall(r"""\s*'[^']*'|\s*"[^"]*"|[^,]+""", inside)]
     return [item[1:-1] if item[0] in "'\"" and item[0] == item[-1] else item for item in items if item]
-
-
-def _folders(folders: Sequence[str]) -> list[str]:
-    quoted = [item.replace("\\", "\\\\").replace("'", "\\'") for item in folders]
-    listed = ",".join(f"'{item}'" for item in quoted)
-    return [f"folders=[{listed}]"] if folders else []
 
 
 def _optional(known: argparse.Namespace) -> list[str]:

@@ -50,6 +50,7 @@ class DatasourceConfig:
     test: bool = False
     patient_pattern: str | None = None
     annotated: list[Any] | None = None
+    ds_type: str = "full"
 
 
 @dataclass
@@ -62,11 +63,9 @@ class PreprocessConfig:
 
 
 @dataclass
-class InitConfig:
-    """`fran init`. Datasources come by name from their group, or by folder with the settings beside them."""
+class SourcesConfig:
+    """Datasources by name from their group, or by folder with the settings beside them; and how they are read."""
 
-    paths: PathsConfig = field(default_factory=PathsConfig)
-    project: ProjectConfig = field(default_factory=ProjectConfig)
     datasource: dict[str, DatasourceConfig] = field(default_factory=dict)
     folders: list[str] = field(default_factory=list)
     labels: Any = None  # a command line cannot put whole-number keys into a typed dict; see label_names
@@ -74,10 +73,39 @@ class InitConfig:
     test: bool = False
     patient_pattern: str | None = None
     annotated: list[Any] | None = None
+    ds_type: str = "full"
     num_processes: int = 2
     backend: str = "local"
     ray_address: str = "auto"
     strict: bool = False
+
+
+@dataclass
+class InitConfig(SourcesConfig):
+    """`fran init`."""
+
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    project: ProjectConfig = field(default_factory=ProjectConfig)
+
+
+@dataclass
+class CheckConfig(SourcesConfig):
+    """`fran check`: folders, or what was found when a project's data were added."""
+
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    project: ProjectConfig | None = None
+
+
+@dataclass
+class FixConfig:
+    """`fran fix <verb>`; remapping and in_place are for relabel alone."""
+
+    folder: str = MISSING
+    out: str | None = None
+    alias: str | None = None
+    ds_type: str = "full"
+    remapping: Any = None  # a command line cannot put whole-number keys into a typed dict
+    in_place: bool = False
 
 
 @dataclass
@@ -249,6 +277,8 @@ def register() -> None:
     store = ConfigStore.instance()
     for name, node in (
         ("init_schema", InitConfig),
+        ("check_schema", CheckConfig),
+        ("fix_schema", FixConfig),
         ("preprocess_schema", PreprocessVerbConfig),
         ("plans_schema", PlansConfig),
         ("train_schema", TrainConfig),

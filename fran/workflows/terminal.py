@@ -8,6 +8,10 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fran.datasources.verdicts import Quality
 
 
 class TerminalFormatter(logging.Formatter):
@@ -17,6 +21,19 @@ class TerminalFormatter(logging.Formatter):
         """One record as text."""
         text = super().format(record)
         return f"{record.levelname.lower()}: {text}" if record.levelno >= logging.WARNING else text
+
+
+def show_quality(quality: Quality, title: str) -> None:
+    """Verdicts on stdout: in colours on a terminal, as they are where they are piped or written to a file."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from fran.datasources.verdicts import lines
+
+    styles = {"error": "bold red", "warning": "yellow", "note": "cyan", None: ""}
+    console = Console()
+    for line in lines(quality, title):
+        console.print(Text(line.text, style=styles[line.severity]), soft_wrap=True)
 
 
 @contextmanager

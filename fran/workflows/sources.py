@@ -1,0 +1,66 @@
+"""The datasources that a command line names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fran.errors import ConfigError
+from fran.workflows.schema import DatasourceConfig, SourcesConfig, label_names
+
+if TYPE_CHECKING:
+    from fran.datasources.datasource import Datasource
+
+_OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w.@/]*=")
+
+
+def entries_of(config: SourcesConfig) -> dict[str, DatasourceConfig]:
+    """Datasources of the group, and those given as folders, by name."""
+    entries = dict(config.datasource)
+    for item in config.folders:
+        folder = Path(item).expanduser().resolve()
+        if folder.name in entries:
+            raise ConfigError(
+                f"datasource: two are called '{folder.name}': {entries[folder.name].folder} and {folder}; "
+                "rename one folder, or give it a name of its own in conf/datasource"
+            )
+        entries[folder.name] = DatasourceConfig(
+            str(folder),
+            labels=label_names(config.labels),
+            modality=config.modality,
+            test=config.test,
+            patient_pattern=config.patient_pattern,
+            annotated=config.annotated,
+            ds_type=config.ds_type,
+        )
+    return entries
+
+
+def datasources_of(entries: Mapping[str, DatasourceConfig]) -> list[Datasource]:
+    """The same as datasources.
+
+    Raises:
+        ConfigError: one cannot be used.
+    """
+    from fran.datasources.datasource import Datasource
+
+    return [Datasource(**{**vars(e), "name": name, "folder": Path(e.folder)}) for name, e in entries.items()]
+
+
+def is_setting(argument: str) -> bool:
+    """Whether an argument of a command line is ``key=value`` or a flag, and no folder.
+
+    Example:
+        >>> [is_setting(a) for a in ("strict=true", "--cfg", "/data/kits=old", "kits")]
+        [True, True, False, False]
+    """
+    return argument.startswith("-") or _OVERRIDE.match(argument) is not None
+
+
+def quoted_folders(folders: Sequence[str]) -> list[str]:
+    """The Hydra override that sets `folders`; none without any."""
+    quoted = [item.replace("\\", "\\\\").replace("'", "\\'") for item in folders]
+    listed = ",".join(f"'{item}'" for item in quoted)
+    return [f"folders=[{listed}]"] if folders else []
