@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fran.datasources.checks import fix
 from fran.datasources.datasource import LABELS_FILE, Datasource
+from fran.datasources.pairing import fix
 from fran.datasources.records import CaseRecord
 from fran.errors import CaseProblem, Severity
 from fran.projects.database import CaseRow, SourceRow
@@ -177,7 +177,7 @@ def missing_problems(name: str, former: Iterable[CaseRow]) -> Iterable[CaseProbl
 
 
 def _taken_id(owner: CaseRow, row: CaseRow) -> tuple[str, str]:
-    step = fix("rename-duplicates", row.image.parents[1])
+    step = fix("rename-duplicates", row.image)
     return f"{owner.image} of datasource {owner.ds} has it", step
 
 
