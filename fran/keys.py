@@ -2,7 +2,7 @@
 
 | key | one sample | batch | meaning |
 |---|---|---|---|
-| `IMAGE` | int16 (x, y, z) | (B, 1, x, y, z) | stored voxel values; raw units are `stored * slope + inter` |
+| `IMAGE` | int16, float16 (x, y, z) | (B, 1, x, y, z) | stored voxel values; raw units are `stored * slope + inter` |
 | `LM` | uint8 or uint16 (x, y, z) | (B, 1, x, y, z) | channel index of the label map, 0 is background |
 | `WINDOW` | float32 (6,) | (B, 6) | slope, inter, lower clip, upper clip, mean, std (the last four in raw units) |
 | `SEED` | int64 () | (B,) | seed of this sample's augmentation |

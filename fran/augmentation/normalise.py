@@ -81,10 +81,10 @@ def normalise(image: Tensor, window: Tensor) -> Tensor:
 
 
 def normalise_stored(stored: Tensor, window: Tensor) -> Tensor:
-    """Normalised float32 image of stored int16 values.
+    """Normalised float32 image of stored values.
 
     Args:
-        stored: (B, 1, x, y, z) int16 as in a case file.
+        stored: (B, 1, x, y, z) int16 or float16 as in a case file.
         window: (B, 6) rows of slope, inter, lo, hi, mean, std (see `fran.keys.WINDOW`).
     """
     slope, inter = window[:, :2].float().view(-1, 2, 1, 1, 1, 1).unbind(1)

@@ -5,7 +5,6 @@ Nothing here asks which preprocessing mode wrote the manifest.
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -20,7 +19,7 @@ from fran.io.manifest import Manifest
 from fran.labels import LabelScheme
 
 Vox = tuple[int, int, int]
-Arrays = tuple[NDArray[np.int16], NDArray[Any]]
+Arrays = tuple[NDArray[np.int16 | np.float16], NDArray[Any]]
 MAX_OPEN_FILES = 64
 MAX_CACHED_FOREGROUND = 256
 
@@ -67,12 +66,12 @@ class CaseSource:
         self._tables = {ds: _channel_table(labels, own, complete=True) for ds, own in (label_maps or {}).items()}
         self._hidden = _hidden_channels(labels, unannotated or {})
         self._check_labels()
-        self._readers: OrderedDict[str, CaseReader] = OrderedDict()
+        self._readers: dict[str, CaseReader] = {}
+        self._recent: OrderedDict[str, None] = OrderedDict()
         self._foreground: OrderedDict[tuple[str, int], NDArray[np.generic]] = OrderedDict()
         self._volumes: dict[str, Arrays] = {}
         self._last: tuple[str, Arrays] | None = None
-        self._minimum: dict[str, int] = {}
-        self._pid = os.getpid()
+        self._minimum: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self.case_ids)
@@ -114,7 +113,7 @@ class CaseSource:
             self._last = case_id, self.volume(case_id)
         image, channels = self._last[1]
         if case_id not in self._minimum:
-            self._minimum[case_id] = int(image.min())
+            self._minimum[case_id] = image.min()
         return image, channels
 
     def foreground(self, case_id: str, channel: int) -> NDArray[np.generic]:
@@ -142,15 +141,13 @@ class CaseSource:
         return drawn
 
     def reader(self, case_id: str) -> CaseReader:
-        """The case's reader, opened in this process; the least recently used one is closed beyond a bound."""
-        if self._pid != os.getpid():
-            # after a fork the handles belong to the parent: forget them, closing is its business
-            self._readers, self._pid = OrderedDict(), os.getpid()
+        """The case's reader. Beyond a bound the file least recently used is closed; where its parts lie stays known."""
         if case_id not in self._readers:
             self._readers[case_id] = self.manifest.reader(case_id)
-            if len(self._readers) > MAX_OPEN_FILES:
-                self._readers.popitem(last=False)[1].close()
-        self._readers.move_to_end(case_id)
+        self._recent[case_id] = None
+        self._recent.move_to_end(case_id)
+        if len(self._recent) > MAX_OPEN_FILES:
+            self._readers[self._recent.popitem(last=False)[0]].close()
         return self._readers[case_id]
 
     def preload(self) -> None:
@@ -228,7 +225,7 @@ def _check_cases(manifest: Manifest, case_ids: Sequence[str]) -> None:
         raise CasesFailed(f"{len(lacking)} of {len(case_ids)} cases are not preprocessed", problems)
 
 
-def _padded(array: NDArray[Any], start: Vox, size: Vox, fill: int) -> NDArray[Any]:
+def _padded(array: NDArray[Any], start: Vox, size: Vox, fill: float) -> NDArray[Any]:
     box = list(zip(start, size, array.shape, strict=True))
     inside = tuple(slice(max(0, a), max(0, min(a + n, full))) for a, n, full in box)
     part = array[inside]

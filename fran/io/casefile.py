@@ -1,8 +1,8 @@
-"""One preprocessed case in one HDF5 file: int16 image, label map, foreground samples and everything to invert it.
+"""One preprocessed case in one HDF5 file: image, label map, foreground samples and everything to invert it.
 
-The volumes are stored uncompressed in 64-voxel chunks: a training crop then costs a few milliseconds, where gzip costs
-tens (measured with benchmarks/bench_preprocess.py). Nothing in the file depends on the time or on the machine, so that
-the same input gives the same bytes.
+The volumes are compressed without loss in small chunks (:mod:`fran.io.chunked`): a third of the size of plain int16 and
+uint8 volumes, and a training crop still costs a few milliseconds (benchmarks/bench_container.py). Nothing in the file
+depends on the time or on the machine, so that the same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from fran.errors import StoreError
+from fran.io.chunked import ChunkLayout, pack, read_packed, write_chunked
 from fran.io.files import atomic_path
 
-FORMAT = 1
-CHUNK_VOX = 64
+FORMAT = 2  # 1: uncompressed volumes
 MAX_FG_INDICES = 10_000
 NEXT_STEP = "run `fran preprocess` again: it redoes damaged and missing cases only"
 
@@ -83,7 +83,7 @@ def _vox(values: Any) -> Vox:
     return x, y, z
 
 
-def content_digest(image: NDArray[np.int16], lm: NDArray[np.generic]) -> str:
+def content_digest(image: NDArray[np.generic], lm: NDArray[np.generic]) -> str:
     """Hash of the stored voxels, in C order, by which a whole file can be told from a damaged one."""
     digest = hashlib.blake2b(digest_size=16)
     for array in (image, lm):
@@ -94,7 +94,7 @@ def content_digest(image: NDArray[np.int16], lm: NDArray[np.generic]) -> str:
 
 def write_case(
     path: Path,
-    image: NDArray[np.int16],
+    image: NDArray[np.int16 | np.float16],
     lm: NDArray[np.generic],
     meta: CaseMeta,
     fg_indices: Mapping[int, NDArray[np.generic]],
@@ -103,12 +103,13 @@ def write_case(
 
     Args:
         path: destination, conventionally ``<folder>/<case_id>.h5``.
-        image: (x, y, z) int16 stored values.
+        image: (x, y, z) int16 stored values, or float16 raw values.
         lm: (x, y, z) uint8 or uint16 label map on the same grid.
         meta: description; ``meta.shape`` is the arrays' shape.
-        fg_indices: label value → (n, 3) voxel coordinates inside that label, n ≤ ``MAX_FG_INDICES``.
+        fg_indices: label value → (n, 3) voxel coordinates inside that label, n ≤ ``MAX_FG_INDICES``; when empty, the
+            file has no such part.
     """
-    assert image.dtype == np.int16, f"image is {image.dtype}, a case file stores int16"
+    assert image.dtype in (np.int16, np.float16), f"image is {image.dtype}, a case file stores int16 or float16"
     assert lm.dtype in (np.uint8, np.uint16), f"lm is {lm.dtype}, a case file stores uint8 or uint16"
     assert image.shape == lm.shape == tuple(meta.shape), f"{image.shape}, {lm.shape}, {meta.shape} differ"
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
@@ -116,29 +117,70 @@ def write_case(
         file.attrs["case_id"] = meta.case_id
         file.attrs["key"] = meta.key
         file.attrs["content"] = content_digest(image, lm)
-        file.attrs["minimum"] = np.int16(image.min())
         # A dataset, for an attribute may not exceed 64 KiB and hundreds of labels would.
         text = json.dumps(meta.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
         file.create_dataset("meta", data=np.frombuffer(text.encode(), np.uint8), track_times=False)
-        chunks = tuple(min(CHUNK_VOX, n) for n in image.shape)
-        for name, array in (("image", image), ("lm", lm)):
-            file.create_dataset(name, data=array, chunks=chunks, fillvalue=0, track_times=False)
-        group = file.create_group("fg_indices")
-        for label in sorted(fg_indices):
-            group.create_dataset(str(label), data=_indices(fg_indices[label], image.shape), track_times=False)
+        write_chunked(file, "image", image, fill=image.min())
+        write_chunked(file, "lm", lm, fill=0)
+        if fg_indices:
+            _write_indices(file, fg_indices, image.shape)
 
 
-def _indices(indices: NDArray[np.generic], shape: tuple[int, ...]) -> NDArray[np.generic]:
-    assert indices.ndim == 2 and indices.shape[1] == 3, f"fg_indices are (n, 3), not {indices.shape}"
-    assert len(indices) <= MAX_FG_INDICES, f"{len(indices)} fg_indices, at most {MAX_FG_INDICES} are stored"
-    return indices.astype(np.int16 if max(shape) <= np.iinfo(np.int16).max else np.int32)
+def _write_indices(file: h5py.File, fg_indices: Mapping[int, NDArray[np.generic]], shape: tuple[int, ...]) -> None:
+    """The samples as packed differences of flat indices, one buffer a label, and a table of where each lies."""
+    buffers, table, first = [], [], 0
+    for label in sorted(fg_indices):
+        indices = fg_indices[label]
+        assert indices.ndim == 2 and indices.shape[1] == 3, f"fg_indices are (n, 3), not {indices.shape}"
+        assert len(indices) <= MAX_FG_INDICES, f"{len(indices)} fg_indices, at most {MAX_FG_INDICES} are stored"
+        flat = np.ravel_multi_index(tuple(indices.astype(np.int64).T), shape)
+        buffers.append(pack(np.diff(flat, prepend=0)) if len(flat) else b"")
+        table.append((label, len(flat), first, len(buffers[-1])))
+        first += len(buffers[-1])
+    file.create_dataset("fg_table", data=np.array(table, np.int64), track_times=False)
+    file.create_dataset("fg_indices", data=np.frombuffer(b"".join(buffers), np.uint8), track_times=False)
+
+
+@dataclass(frozen=True, eq=False)
+class _Layout:
+    """What is read of a file once: where its parts lie.
+
+    Attributes:
+        stamp: inode, size and time of the file that this describes.
+        meta: everything but the voxels, not yet parsed.
+        image, lm: layouts of the volumes.
+        indices: label → (number of voxels, first byte in the file, bytes).
+        content: digest of the voxels.
+    """
+
+    stamp: tuple[int, int, int]
+    meta: bytes
+    image: ChunkLayout
+    lm: ChunkLayout
+    indices: dict[int, tuple[int, int, int]]
+    content: str
+
+    @classmethod
+    def of(cls, path: Path, stamp: tuple[int, int, int]) -> _Layout:
+        # Files are replaced, never changed, so no lock is needed (some network file systems have none).
+        with h5py.File(path, "r", locking=False) as file:
+            found = int(file.attrs["format"])
+            if found != FORMAT:
+                raise ValueError(f"format {found}, of another version of fran, instead of {FORMAT}")
+            indices = {}
+            if "fg_table" in file:
+                base = file["fg_indices"].id.get_offset() or 0
+                indices = {int(k): (int(n), base + int(a), int(m)) for k, n, a, m in file["fg_table"][...]}
+            image, lm = ChunkLayout.of(file["image"]), ChunkLayout.of(file["lm"])
+            return cls(stamp, file["meta"][...].tobytes(), image, lm, indices, file.attrs["content"])
 
 
 class CaseReader:
     """Read crops of one case file.
 
-    The file is opened at the first use, once per process: an instance can be pickled to data-loader workers and
-    survives a fork, in both cases the other process opens its own handle.
+    Where the parts of the file lie is read at the first use and kept, also when the reader is closed or pickled; the
+    file itself is one descriptor, which forked workers may share, for it is read by position. A file that was replaced
+    meanwhile is noticed when it is opened again.
 
     Args:
         path: file written by :func:`write_case`.
@@ -149,34 +191,35 @@ class CaseReader:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        self._handle: h5py.File | None = None
-        self._pid = 0
+        self._handle: int | None = None
+        self._layout: _Layout | None = None
         self._meta: CaseMeta | None = None
-        self._datasets: tuple[h5py.Dataset, h5py.Dataset] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "_handle": None, "_pid": 0, "_meta": self._meta, "_datasets": None}
+        return {**self.__dict__, "_handle": None}
 
-    def __enter__(self) -> CaseReader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @property
-    def _file(self) -> h5py.File:
-        if self._handle is None or self._pid != os.getpid():
-            try:
-                # Files are replaced, never changed, so no lock is needed (some network file systems have none).
-                self._handle = h5py.File(self.path, "r", locking=False)
-                if self._handle.attrs["format"] != FORMAT:
-                    raise self._damaged(f"format {self._handle.attrs['format']} instead of {FORMAT}")
-                # Looking a dataset up costs as much as a small crop, so both are kept.
-                self._datasets = self._handle["image"], self._handle["lm"]
-            except (OSError, KeyError) as error:
-                raise self._damaged(str(error)) from error
-            self._pid = os.getpid()
-        return self._handle
+    def __del__(self) -> None:
+        self.close()
+
+    def _open(self) -> tuple[int, _Layout]:
+        if self._handle is not None and self._layout is not None:
+            return self._handle, self._layout
+        try:
+            self._handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            status = os.fstat(self._handle)
+            stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
+            if self._layout is None or self._layout.stamp != stamp:
+                self._layout, self._meta = _Layout.of(self.path, stamp), None
+        except (OSError, KeyError, ValueError) as error:
+            self.close()
+            raise self._damaged(str(error)) from error
+        return self._handle, self._layout
 
     def _damaged(self, found: str) -> StoreError:
         what = "is missing" if not self.path.exists() else f"cannot be read whole as a fran case file ({found})"
@@ -185,19 +228,20 @@ class CaseReader:
     @property
     def meta(self) -> CaseMeta:
         """Everything but the voxels."""
+        _, layout = self._open()
         if self._meta is None:
             try:
-                self._meta = CaseMeta.from_dict(json.loads(self._file["meta"][...].tobytes()))
-            except (OSError, KeyError, TypeError, ValueError) as error:
+                self._meta = CaseMeta.from_dict(json.loads(layout.meta))
+            except (KeyError, TypeError, ValueError) as error:
                 raise self._damaged(str(error)) from error
         return self._meta
 
     @property
     def shape(self) -> Vox:
         """(x, y, z) of the stored volume."""
-        return self.meta.shape
+        return _vox(self._open()[1].image.shape)
 
-    def read(self, start: Vox, size: Vox) -> tuple[NDArray[np.int16], NDArray[np.generic]]:
+    def read(self, start: Vox, size: Vox) -> tuple[NDArray[np.int16 | np.float16], NDArray[np.generic]]:
         """Read one box, padded where it leaves the volume.
 
         Args:
@@ -205,49 +249,48 @@ class CaseReader:
             size: (x, y, z) of the result.
 
         Returns:
-            image int16, padded with the stored minimum, and lm uint8/uint16, padded with 0; both exactly ``size``.
+            image int16 (or float16), padded with the stored minimum, and lm uint8/uint16, padded with 0; both exactly
+            ``size``.
         """
-        inside = [
-            slice(max(0, a), max(0, min(a + n, full))) for a, n, full in zip(start, size, self.shape, strict=True)
-        ]
+        handle, layout = self._open()
         try:
-            file, datasets = self._file, self._datasets
-            assert datasets is not None
-            if all(s.stop - s.start == n for s, n in zip(inside, size, strict=True)):
-                return datasets[0][tuple(inside)], datasets[1][tuple(inside)]
-            image, lm = np.full(size, file.attrs["minimum"], np.int16), np.zeros(size, datasets[1].dtype)
-            if all(s.stop > s.start for s in inside):
-                target = tuple(slice(s.start - a, s.stop - a) for s, a in zip(inside, start, strict=True))
-                image[target], lm[target] = (d[tuple(inside)] for d in datasets)
-        except (OSError, KeyError) as error:
+            return layout.image.read(handle, start, size), layout.lm.read(handle, start, size)
+        except (OSError, ValueError, RuntimeError) as error:
             raise self._damaged(str(error)) from error
-        return image, lm
 
-    def read_all(self) -> tuple[NDArray[np.int16], NDArray[np.generic]]:
+    def read_all(self) -> tuple[NDArray[np.int16 | np.float16], NDArray[np.generic]]:
         """The whole image and label map."""
         return self.read((0, 0, 0), self.shape)
 
     def fg_indices(self, label: int) -> NDArray[np.generic]:
         """(n, 3) sampled voxel coordinates inside ``label``; n = 0 where the case has none stored."""
+        handle, layout = self._open()
+        shape = layout.image.shape
+        dtype = np.int16 if max(shape) <= np.iinfo(np.int16).max else np.int32
+        count, first, size = layout.indices.get(label, (0, 0, 0))
+        if not count:
+            return np.empty((0, 3), dtype)
         try:
-            group = self._file["fg_indices"]
-            return group[str(label)][...] if str(label) in group else np.empty((0, 3), np.int16)
-        except (OSError, KeyError) as error:
+            flat = np.cumsum(read_packed(handle, first, size, np.empty(count, np.int64)))
+            return np.stack(np.unravel_index(flat, shape), axis=1).astype(dtype)
+        except (OSError, ValueError, RuntimeError) as error:
             raise self._damaged(str(error)) from error
 
     def verify(self) -> None:
-        """Read everything back and compare it with the digest written beside it.
+        """Read everything back and compare the voxels with the digest written beside them.
 
         Raises:
-            StoreError: the voxels are not those that were written.
+            StoreError: the voxels are not those that were written, or another part cannot be read.
         """
         self.meta  # noqa: B018  (parsed for the check)
-        image, lm = self.read_all()
-        if content_digest(image, lm) != self._file.attrs["content"]:
+        _, layout = self._open()
+        for label in layout.indices:
+            self.fg_indices(label)
+        if content_digest(*self.read_all()) != layout.content:
             raise self._damaged("its voxels differ from those written")
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""
-        if self._handle is not None and self._pid == os.getpid():
-            self._handle.close()
-        self._handle = self._datasets = None
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            os.close(handle)

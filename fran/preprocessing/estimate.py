@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from fran.io.casefile import CHUNK_VOX, MAX_FG_INDICES
+from fran.io.casefile import MAX_FG_INDICES
 
 SECONDS_PER_VOXEL = 3.5e-8
 """Of a raw case, where nothing was measured: 512 x 512 x 200 voxels in 1.84 s on one core (benchmarks/RESULTS.md)."""
+
+BYTES_PER_VOXEL, BYTES_PER_INDEX = 1.15, 1.1
+"""Of a case file, where noise bounds the compression: 0.9 to 1.2 (benchmarks/RESULTS.md)."""
 
 _START_SECONDS = 2.0
 _HEADER_BYTES = 15_000
@@ -35,13 +38,11 @@ def estimated_shape(case: RawCase, spacing_mm: Sequence[float]) -> tuple[int, in
 
 
 def estimated_bytes(case: RawCase, spacing_mm: Sequence[float], fg_indices: bool = True) -> int:
-    """Size of the case file: int16 image, label map and foreground sample, the last chunk along an axis being whole."""
-    shape = estimated_shape(case, spacing_mm)
-    stored = math.prod(math.ceil(n / min(n, CHUNK_VOX)) * min(n, CHUNK_VOX) for n in shape)
-    label_bytes = 1 if max(case.labels, default=0) <= 255 else 2
+    """Size of the case file: image and label map compressed as measured on CT, and the foreground sample."""
     scale = math.prod(old / new for old, new in zip(case.spacing_mm, spacing_mm, strict=True))
     noted = sum(min(MAX_FG_INDICES, round(count * scale)) for count in case.labels.values()) if fg_indices else 0
-    return stored * (2 + label_bytes) + noted * 3 * 2 + _HEADER_BYTES
+    voxels = math.prod(estimated_shape(case, spacing_mm))
+    return round(voxels * BYTES_PER_VOXEL + noted * BYTES_PER_INDEX) + _HEADER_BYTES
 
 
 def measured_rate(logs: Iterable[Path], cases: Iterable[RawCase]) -> float | None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fran.errors import ConfigError
+from fran.io.casefile import FORMAT
 
 
 def canonical_json(value: Any) -> str:
@@ -51,7 +52,7 @@ def _plain(value: Any) -> Any:
 
 
 def stage_key(parent: str | Sequence[str], params: Mapping[str, Any], version: int, stage: str = "source") -> str:
-    """Content address of what a stage makes.
+    """Content address of what a stage makes, in the form in which case files are written now.
 
     Args:
         parent: key of the parent artefact, or digests of the raw files (image, lm), in that order.
@@ -63,7 +64,7 @@ def stage_key(parent: str | Sequence[str], params: Mapping[str, Any], version: i
         32 hexadecimal digits.
     """
     parents = [parent] if isinstance(parent, str) else list(parent)
-    text = canonical_json({"parents": parents, "stage": stage, "version": version, "params": params})
+    text = canonical_json({"parents": parents, "stage": stage, "version": version, "format": FORMAT, "params": params})
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

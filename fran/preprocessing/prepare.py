@@ -1,4 +1,4 @@
-"""From a volume as read to the int16 volume a network is fed from: one code path for preprocessing and inference."""
+"""From a volume as read to the stored volume a network is fed from: one code path for preprocessing and inference."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from fran.io.volume import Volume
 from fran.preprocessing.chain import GeometryChain
 from fran.preprocessing.resampling import resample_image
 
+Stored = NDArray[np.int16 | np.float16]
+
 _LOW, _HIGH = int(np.iinfo(np.int16).min), int(np.iinfo(np.int16).max)
 
 
@@ -23,14 +25,14 @@ class PreparedImage:
     """An image at the wanted spacing, as a case file holds it.
 
     Attributes:
-        stored: (x, y, z) int16, RAS+.
+        stored: (x, y, z) int16, or float16 where that was asked for, RAS+.
         slope, inter: raw = stored * slope + inter.
         chain: grids from the file to ``stored``.
         intensity: statistics in raw units, see :func:`fran.io.intensity.intensity_statistics`.
         n_clipped: voxels outside int16 that were clipped to it (CT only).
     """
 
-    stored: NDArray[np.int16]
+    stored: Stored
     slope: float
     inter: float
     chain: GeometryChain
@@ -58,22 +60,26 @@ def prepare_image(volume: Volume, spacing_mm: Sequence[float]) -> tuple[NDArray[
     return array.astype(np.float32, order="C", copy=False), chain.stored, chain
 
 
-def prepare_case_image(volume: Volume, spacing_mm: Sequence[float], modality: str) -> PreparedImage:
+def prepare_case_image(
+    volume: Volume, spacing_mm: Sequence[float], modality: str, half_precision: bool = False
+) -> PreparedImage:
     """Resample a volume and encode it as a case file does, so that a network sees in inference what it was trained on.
 
     Args:
         volume: from ``read_volume``.
         spacing_mm: wanted spacing (x, y, z).
         modality: "CT" keeps HU; any other is scaled where it must be, see :func:`encode`.
+        half_precision: see :func:`encode`.
     """
     chain = geometry_chain(volume, spacing_mm)
     array = resample_image(volume.array, chain.ras, chain.stored)
-    stored, slope, inter, n_clipped = encode(array, modality)
-    return PreparedImage(stored, slope, inter, chain, intensity_statistics(stored, slope, inter), n_clipped)
+    stored, slope, inter, n_clipped = encode(array, modality, half_precision)
+    values = stored.astype(np.float32) if stored.dtype == np.float16 else stored
+    return PreparedImage(stored, slope, inter, chain, intensity_statistics(values, slope, inter), n_clipped)
 
 
-def encode(array: NDArray[Any], modality: str) -> tuple[NDArray[np.int16], float, float, int]:
-    """Raw intensities as int16.
+def encode(array: NDArray[Any], modality: str, half_precision: bool = False) -> tuple[Stored, float, float, int]:
+    """Raw intensities as stored values.
 
     CT is rounded to whole HU. Other modalities are kept as they are when every value is a whole number within int16,
     which is the case for most images that needed no resampling; else their range is spread over the 65536 steps.
@@ -81,9 +87,11 @@ def encode(array: NDArray[Any], modality: str) -> tuple[NDArray[np.int16], float
     Args:
         array: (x, y, z) finite values in raw units.
         modality: "CT" or another.
+        half_precision: store modalities other than CT in raw units as float16: 11 significant bits of each value, where
+            the steps of scaled int16 are equal over the range. Images that reach beyond float16 (65504) stay int16.
 
     Returns:
-        int16 array in C order, slope, inter (raw = stored * slope + inter), number of voxels clipped.
+        int16 or float16 array in C order, slope, inter (raw = stored * slope + inter), number of voxels clipped.
     """
     low, high = float(array.min()), float(array.max())
     fits = low >= _LOW and high <= _HIGH
@@ -92,6 +100,8 @@ def encode(array: NDArray[Any], modality: str) -> tuple[NDArray[np.int16], float
         n_clipped = 0 if fits else int(np.count_nonzero((rounded < _LOW) | (rounded > _HIGH)))
         inside = rounded if fits else np.clip(rounded.astype(np.float64), _LOW, _HIGH)
         return _int16(inside), 1.0, 0.0, n_clipped
+    if half_precision and max(-low, high) <= float(np.finfo(np.float16).max):
+        return array.astype(np.float16, order="C"), 1.0, 0.0, 0
     if fits and (array.dtype.kind != "f" or _whole(array)):
         return _int16(array), 1.0, 0.0, 0
     if low == high:

@@ -40,11 +40,16 @@ class Scores(Protocol):
 
 @dataclass(frozen=True)
 class _Taps:
-    """Along one axis: destination voxel j is ``sum over t of weights[t, j] * source[indices[t, j]]``."""
+    """Along one axis: destination voxel j is ``sum over t of weights[t, j] * source[indices[t, j]]``.
+
+    ``axis`` is the axis of the grids, by which ties in the order of work are broken: the result does not depend on the
+    memory order of the input.
+    """
 
     indices: NDArray[np.intp]
     weights: FloatArray
     identity: bool
+    axis: int
 
     def part(self, rows: slice) -> tuple[slice, _Taps]:
         """The source range that some destination rows read, and the taps relative to it."""
@@ -53,10 +58,10 @@ class _Taps:
         indices, weights = self.indices[:, rows], self.weights[:, rows]
         first, last = int(indices.min()), int(indices.max())
         used = weights.any(axis=1)
-        return slice(first, last + 1), _Taps(indices[used] - first, weights[used], False)
+        return slice(first, last + 1), _Taps(indices[used] - first, weights[used], False, self.axis)
 
 
-def _axis_taps(scale: float, offset: float, n_src: int, n_dst: int) -> _Taps:
+def _axis_taps(axis: int, scale: float, offset: float, n_src: int, n_dst: int) -> _Taps:
     centres = scale * np.arange(n_dst) + offset
     identity = scale == 1 and offset == 0 and n_src == n_dst
     half_width = max(1.0, scale)
@@ -65,15 +70,25 @@ def _axis_taps(scale: float, offset: float, n_src: int, n_dst: int) -> _Taps:
     positions = first + np.arange(count)[:, None]
     weights = np.maximum(0, 1 - np.abs(positions - centres) / half_width)
     weights /= weights.sum(axis=0)
-    return _Taps(np.clip(positions, 0, n_src - 1), weights.astype(np.float32), identity)
+    return _Taps(np.clip(positions, 0, n_src - 1), weights.astype(np.float32), identity, axis)
 
 
 def _grid_taps(src: Grid, dst: Grid) -> list[_Taps]:
     maps = axis_map(src, dst)
-    return [_axis_taps(*m, a, b) for m, a, b in zip(maps, src.shape, dst.shape, strict=True)]
+    return [_axis_taps(i, *m, a, b) for i, (m, a, b) in enumerate(zip(maps, src.shape, dst.shape, strict=True))]
 
 
-def _blocks(shape: tuple[int, int, int], edge: int, taps: list[_Taps]) -> Iterator[tuple[Box, Box, list[_Taps]]]:
+def _slowest_first(array: NDArray[np.generic], *others: NDArray[Any]) -> tuple[list[int], list[NDArray[Any]]]:
+    """The order of axes in which an array lies in memory, and views of all arrays in that order.
+
+    Files have x fastest and fran's arrays z: blocks cut along the memory are copied several times as fast, and the turn
+    is left to the result.
+    """
+    order = sorted(range(3), key=lambda axis: -abs(array.strides[axis]))
+    return order, [a.transpose(order) for a in (array, *others)]
+
+
+def _blocks(shape: tuple[int, ...], edge: int, taps: list[_Taps]) -> Iterator[tuple[Box, Box, list[_Taps]]]:
     """Destination boxes that tile ``shape``, with the source box each one reads and its taps."""
     rows = [[slice(a, min(a + edge, n)) for a in range(0, n, edge)] for n in shape]
     parts = [[t.part(r) for r in axis_rows] for t, axis_rows in zip(taps, rows, strict=True)]
@@ -83,8 +98,12 @@ def _blocks(shape: tuple[int, int, int], edge: int, taps: list[_Taps]) -> Iterat
 
 def _interpolate(block: FloatArray, taps: list[_Taps]) -> FloatArray:
     """Apply the taps axis by axis, the strongest reduction first."""
-    order = sorted(range(3), key=lambda a: 1.0 if taps[a].identity else taps[a].indices.shape[1] / block.shape[a])
-    for axis in order:
+    # y before x where both shrink alike: it is the middle axis in either memory order, so whole rows are copied
+    gains = [
+        (1.0 if t.identity else round(t.indices.shape[1] / n, 1), t.axis != 1, t.axis)
+        for t, n in zip(taps, block.shape, strict=True)
+    ]
+    for axis in sorted(range(3), key=gains.__getitem__):
         if not taps[axis].identity:
             block = _along(block, taps[axis], axis)
     return block
@@ -119,8 +138,9 @@ def resample_image(array: NDArray[np.generic], src: Grid, dst: Grid) -> NDArray[
     if all(t.identity for t in taps):
         return array
     out = np.empty(dst.shape, np.float32)
-    for target, source, part in _blocks(dst.shape, BLOCK_VOX, taps):
-        out[target] = _interpolate(array[source].astype(np.float32, order="C"), part)
+    order, (array, turned) = _slowest_first(array, out)
+    for target, source, part in _blocks(turned.shape, BLOCK_VOX, [taps[axis] for axis in order]):
+        turned[target] = _interpolate(array[source].astype(np.float32, order="C"), part)
     return out
 
 
@@ -146,16 +166,18 @@ def resample_labels(lm: NDArray[ScalarT], src: Grid, dst: Grid) -> NDArray[Scala
     if all(t.identity for t in taps):
         return lm
     out = np.empty(dst.shape, lm.dtype)
-    for target, source, part in _blocks(dst.shape, BLOCK_VOX, taps):
-        out[target] = _block_labels(np.ascontiguousarray(lm[source]), part)
+    order, (lm, turned) = _slowest_first(lm, out)
+    for target, source, part in _blocks(turned.shape, BLOCK_VOX, [taps[axis] for axis in order]):
+        turned[target] = _block_labels(np.ascontiguousarray(lm[source]), part)
     return out
 
 
 def _block_labels(block: NDArray[Any], taps: list[_Taps]) -> Any:
+    first = block.flat[0]
+    if (block == first).all():
+        return first
     counts = np.bincount(block.reshape(-1))
     present = np.flatnonzero(counts)
-    if present.size == 1:
-        return present[0]
     rest = int(present[0]) if present[0] == 0 else int(counts.argmax())
     shape = _target_shape(block.shape, taps)
     best, total = np.zeros(shape, np.float32), np.zeros(shape, np.float32)

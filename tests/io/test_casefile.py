@@ -124,15 +124,69 @@ def test_truncated_file_is_named(written: Path, keep: int) -> None:
         CaseReader(written).read_all()
 
 
-def test_a_flipped_voxel_is_found_by_verify(written: Path) -> None:
-    image, _ = make_arrays()
-    needle = image[5:7, 0, :9].tobytes()[:18]
+def chunk_bytes(path: Path, name: str) -> tuple[int, int]:
+    """First byte and size of the volume's first chunk."""
+    with h5py.File(path) as file:
+        info = file[name].id.get_chunk_info(0)
+    return info.byte_offset, info.size
+
+
+@pytest.mark.parametrize("name", ["image", "lm"])
+def test_changed_bytes_of_voxels_are_found_by_verify(written: Path, name: str) -> None:
+    first, size = chunk_bytes(written, name)
     data = bytearray(written.read_bytes())
-    place = data.index(needle)
-    data[place] ^= 1
+    data[first + size - 1] ^= 0x55
     written.write_bytes(data)
-    with pytest.raises(StoreError, match="voxels differ"):
+    with pytest.raises(StoreError, match=r"a1\.h5.*fran preprocess"):
         CaseReader(written).verify()
+
+
+@pytest.mark.parametrize("place", [4, 12])
+def test_a_chunk_that_claims_another_size_is_not_decompressed(written: Path, place: int) -> None:
+    first, _ = chunk_bytes(written, "image")
+    data = bytearray(written.read_bytes())
+    data[first + place : first + place + 4] = (1 << 30).to_bytes(4, "little")
+    written.write_bytes(data)
+    with pytest.raises(StoreError, match=r"a1\.h5.*a chunk of"):
+        CaseReader(written).read_all()
+
+
+def test_a_replaced_file_is_read_anew(written: Path) -> None:
+    reader = CaseReader(written)
+    before = reader.read_all()[0]
+    image, lm = make_arrays()
+    write_case(written, (image // 3).astype(np.int16), lm, replace(make_meta(), key="beef"), {})
+    np.testing.assert_array_equal(reader.read_all()[0], before)  # the old file, as long as it is open
+    reader.close()
+    np.testing.assert_array_equal(reader.read_all()[0], image // 3)
+    assert reader.meta.key == "beef"
+    assert reader.fg_indices(1).size == 0
+
+
+def test_files_of_the_first_format_are_named_and_not_misread(written: Path) -> None:
+    with h5py.File(written, "a") as file:
+        file.attrs["format"] = 1
+    with pytest.raises(StoreError, match=r"format 1, of another version of fran, instead of 2.*fran preprocess"):
+        CaseReader(written).read_all()
+
+
+def test_without_samples_the_file_has_no_such_part(tmp_path: Path) -> None:
+    image, lm = make_arrays()
+    write_case(tmp_path / "none.h5", image, lm, make_meta(), {})
+    with h5py.File(tmp_path / "none.h5") as file:
+        assert set(file) == {"image", "lm", "meta"}
+
+
+def test_half_precision_comes_back_as_it_was(tmp_path: Path) -> None:
+    image, lm = make_arrays()
+    half = (image * 0.37).astype(np.float16)
+    write_case(tmp_path / "half.h5", half, lm, make_meta(), {})
+    with CaseReader(tmp_path / "half.h5") as reader:
+        reader.verify()
+        stored, _ = reader.read((-1, 0, 0), (72, 41, 9))
+    assert stored.dtype == np.float16
+    np.testing.assert_array_equal(stored[1:71], half)
+    assert (stored[0] == half.min()).all() and (stored[71] == half.min()).all()
 
 
 def test_missing_and_foreign_files(tmp_path: Path) -> None:

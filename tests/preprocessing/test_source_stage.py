@@ -81,6 +81,15 @@ def test_constant_mr() -> None:
     np.testing.assert_allclose(stored * slope + inter, 0.37, rtol=1e-6)
 
 
+def test_half_precision_keeps_raw_units_except_where_they_do_not_fit() -> None:
+    raw = np.random.default_rng(0).normal(300, 90, (7, 5, 4)).astype(np.float32)
+    stored, slope, inter, _ = encode(raw, "MR", half_precision=True)
+    assert stored.dtype == np.float16 and (slope, inter) == (1, 0)
+    np.testing.assert_allclose(stored, raw, rtol=2**-11)
+    for modality, image in (("MR", raw * 1000), ("CT", raw)):
+        np.testing.assert_array_equal(encode(image, modality, half_precision=True)[0], encode(image, modality)[0])
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int32, np.float64])
 @pytest.mark.parametrize("modality", ["CT", "MR"])
 def test_every_dtype_is_encoded(dtype: type, modality: str) -> None:
