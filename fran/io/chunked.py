@@ -49,7 +49,7 @@ def chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
     Example:
         >>> chunk_shape((250, 33, 7))
-        (32, 32, 7)
+        (32, 20, 7)
     """
     return tuple(min(n, -(-n // (-(-n // TARGET_EDGE_VOX) * 4)) * 4) for n in shape)
 
