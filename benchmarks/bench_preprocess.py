@@ -22,9 +22,9 @@ import numpy as np
 from fran.io.files import file_digest
 from fran.io.manifest import Manifest
 from fran.io.volume import EXTENSIONS, stem
-from fran.preprocessing.keys import folder_name
 from fran.preprocessing.run import run_stage
-from fran.preprocessing.source import CaseJob, SourceParams
+from fran.preprocessing.stages.source import CaseJob, SourceParams
+from fran.preprocessing.stages.stage import folder_of
 
 
 def find_jobs(folder: Path, modality: str) -> list[CaseJob]:
@@ -56,7 +56,7 @@ def patch_ms(folder: Path, edge: int, reads: int) -> float:
 def measure(args: argparse.Namespace, work: Path) -> dict[str, object]:
     jobs = find_jobs(args.folder, args.modality)
     params = SourceParams(tuple(args.spacing))
-    out = work / folder_name(params.spacing_mm, params.key())
+    out = folder_of(work, params)
     first = run_stage(jobs, params, out, args.num_processes)
     peak = [resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     again = run_stage(jobs, params, out, args.num_processes)

@@ -172,6 +172,22 @@ def resampled_grid(grid: Grid, spacing_mm: Sequence[float]) -> Grid:
     return Grid((x, y, z), grid.affine @ matrix)
 
 
+def resized_grid(grid: Grid, shape: Shape) -> Grid:
+    """A grid of another shape with the axes and the field of view of `grid`."""
+    size, new = np.array(grid.shape), np.array(shape)
+    matrix = np.diag([*(size / new), 1.0])
+    matrix[:3, 3] = (size / new - 1) / 2
+    return Grid(shape, grid.affine @ matrix)
+
+
+def sub_grid(grid: Grid, low: Shape, high: Shape) -> Grid:
+    """The voxels `low` to one before `high` of a grid; the box may leave it."""
+    matrix = np.eye(4)
+    matrix[:3, 3] = low
+    x, y, z = (b - a for a, b in zip(low, high, strict=True))
+    return Grid((x, y, z), grid.affine @ matrix)
+
+
 def axis_map(src: Grid, dst: Grid) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
     """Per axis ``(scale, offset)`` with ``src_index = scale * dst_index + offset``.
 

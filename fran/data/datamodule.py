@@ -35,6 +35,8 @@ class DataSpec:
         label_map: stored value to value, applied on the fly.
         label_maps: datasource to a map that takes the place of `label_map` for its cases; it lists every value.
         case_weights: case id to relative sampling frequency.
+        val_manifest: folder of the manifest that validation reads, where that is another one: whole cases, say, for a
+            training on patches. None is `manifest`.
         self_validated: validation on the training cases is meant, as with a project of one case.
         unannotated: datasource to label values (of `labels`) that its annotators did not draw: there its cases
             neither teach nor judge these labels.
@@ -50,6 +52,7 @@ class DataSpec:
     case_weights: Mapping[str, float] = field(default_factory=dict)
     self_validated: bool = False
     unannotated: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    val_manifest: Path | None = None
 
 
 class CropDataModule(pl.LightningDataModule):
@@ -103,11 +106,11 @@ class CropDataModule(pl.LightningDataModule):
         self.generator = torch.Generator().manual_seed(seed)
         manifest = Manifest.load(data.manifest)
         source = self._source(manifest, data.train_ids, cache)
-        self.crops = CropDataset(
-            source, patch_size, fg_fraction, seed, data.case_weights, class_weights, samples_per_file
-        )
+        weights = weights_by_file(manifest, data.case_weights)
+        self.crops = CropDataset(source, patch_size, fg_fraction, seed, weights, class_weights, samples_per_file)
         validated = spread(data.val_ids, max_val_cases)
-        self.cases = CaseDataset(self._source(manifest, validated, cache)) if validated else None
+        whole = manifest if data.val_manifest is None else Manifest.load(data.val_manifest)
+        self.cases = CaseDataset(self._source(whole, validated, cache)) if validated else None
 
     def _source(self, manifest: Manifest, ids: Sequence[str], cache: str) -> CaseSource:
         data = self.data
@@ -155,6 +158,12 @@ class CropDataModule(pl.LightningDataModule):
             num_workers=min(1, self.workers),
             generator=self.generator,
         )
+
+
+def weights_by_file(manifest: Manifest, by_case: Mapping[str, float]) -> dict[str, float]:
+    """Weight of each file of a manifest: a case's weight is shared by its files."""
+    files = manifest.files_by_case() if by_case else {}
+    return {f: weight / len(files[c]) for c, weight in by_case.items() if c in files for f in files[c]}
 
 
 def resolve_workers(num_workers: int, *, on_gpu: bool) -> int:

@@ -27,9 +27,11 @@ MAX_CACHED_FOREGROUND = 256
 class CaseSource:
     """Read crops and whole volumes of some cases of a manifest.
 
+    Ids in all methods, and in `case_ids`, are those of files, which are the cases' own where a case is one file.
+
     Args:
         manifest: of any stage.
-        case_ids: the cases to use.
+        case_ids: the project's cases to use; a case of several files is used with all of them.
         labels: the label values and their channels.
         properties: the dataset's properties for `window_for`.
         label_map: stored label value to label value, applied before `labels`; values not listed stay, 0 is background.
@@ -56,9 +58,10 @@ class CaseSource:
     ) -> None:
         if cache not in ("none", "ram"):
             raise ConfigError(f"trainer.cache: expected none or ram, found {cache!r}")
-        _check_cases(manifest, case_ids)
+        files = manifest.files_by_case()
+        _check_cases(manifest, case_ids, files)
         self.manifest = manifest
-        self.case_ids = tuple(case_ids)
+        self.case_ids = tuple(file_id for case_id in case_ids for file_id in files[case_id])
         self.labels = labels
         self.properties = dict(properties)
         self.cache = cache
@@ -213,10 +216,10 @@ def _hidden_channels(labels: LabelScheme, unannotated: Mapping[str, Collection[i
     return {ds: channels for ds, channels in hidden.items() if channels}
 
 
-def _check_cases(manifest: Manifest, case_ids: Sequence[str]) -> None:
+def _check_cases(manifest: Manifest, case_ids: Sequence[str], known: Collection[str]) -> None:
     if not case_ids:
         raise ConfigError(f"no cases were given for {manifest.folder}; check the fold and the datasources of the plan")
-    lacking = [case_id for case_id in case_ids if case_id not in manifest.cases]
+    lacking = [case_id for case_id in case_ids if case_id not in known]
     if lacking:
         where, step = str(manifest.folder), "run `fran preprocess`"
         problems = [

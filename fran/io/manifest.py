@@ -19,7 +19,7 @@ FORMAT = 1
 
 @dataclass
 class ManifestEntry:
-    """One case of a stage.
+    """One file of a stage: a case, or a part of one.
 
     Attributes:
         file: name of the case file, relative to the manifest's folder.
@@ -31,6 +31,7 @@ class ManifestEntry:
         intensity: statistics in raw units, see :func:`fran.io.intensity.intensity_statistics`.
         modality: "CT", "MR", ...
         datasource: name of the datasource the case came from.
+        parent: the project's case id, where the file is one of several of a case; else empty.
     """
 
     file: str
@@ -42,6 +43,7 @@ class ManifestEntry:
     intensity: dict[str, float]
     modality: str
     datasource: str
+    parent: str = ""
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> ManifestEntry:
@@ -55,14 +57,14 @@ class ManifestEntry:
 
 @dataclass
 class Manifest:
-    """All cases of one stage.
+    """All case files of one stage.
 
     Attributes:
         folder: where the manifest and its case files lie; not stored, so that the folder can be moved.
         stage: name of the stage, e.g. "source".
         params: parameters the stage was run with.
         key: content address of stage and parameters.
-        cases: case id → entry.
+        cases: file id → entry. A file's id is the case's, or for one of several files of a case ``<case id>_<n>``.
     """
 
     folder: Path
@@ -106,8 +108,22 @@ class Manifest:
         content = [self.stage, self.key, sorted((case_id, entry.key) for case_id, entry in self.cases.items())]
         return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
+    def files_by_case(self) -> dict[str, list[str]]:
+        """The project's case id → ids of its files, both in ascending order.
+
+        Example:
+            >>> entries = {"k1_1": "k1", "k1_0": "k1", "k0": ""}
+            >>> make = lambda parent: ManifestEntry("", "", 0, (1, 1, 1), (1, 1, 1), {}, {}, "CT", "kits", parent)
+            >>> Manifest(Path(), "pbd", {}, "", {k: make(p) for k, p in entries.items()}).files_by_case()
+            {'k0': ['k0'], 'k1': ['k1_0', 'k1_1']}
+        """
+        found: dict[str, list[str]] = {}
+        for file_id in sorted(self.cases):
+            found.setdefault(self.cases[file_id].parent or file_id, []).append(file_id)
+        return {case_id: found[case_id] for case_id in sorted(found)}
+
     def path(self, case_id: str) -> Path:
-        """File of one case.
+        """File of one id.
 
         Raises:
             StoreError: the manifest does not list the case.

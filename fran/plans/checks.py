@@ -57,11 +57,9 @@ def check_comparable(plan: Plan, key: str, other: Plan) -> list[SettingProblem]:
 def _mode(plan: Plan) -> Iterator[SettingProblem]:
     if plan.canonical_mode not in MODES:
         yield SettingProblem("mode", plan.mode, choices(plan.mode, [*MODES, *MODE_ALIASES]))
-    if plan.canonical_mode == "rbd" and plan.localiser_regions is None and plan.imported_folder is None:
-        expected = (
-            "regions of the localiser to crop to, such as [abdomen, pelvis], or its label maps as imported_folder"
-        )
-        yield SettingProblem("localiser_regions", None, f"{expected}: mode {plan.mode} crops to them")
+    if plan.canonical_mode == "rbd" and plan.localiser is None and plan.imported_folder is None:
+        expected = f"the run, or the folder of label maps, that says where mode {plan.mode} cuts; or an imported_folder"
+        yield SettingProblem("localiser", None, expected)
 
 
 def _spacing(plan: Plan) -> Iterator[SettingProblem]:

@@ -60,7 +60,10 @@ class Plan:
         imported_labels: which labels of the imported maps count; a list of values or a name of the label table such
             as ``TSL.all``. Null means those that remapping_imported leaves.
         merge_imported_labels: put the imported labels into the label maps; the case's own labels win.
-        localiser_regions: regions of the localiser that ``rbd`` crops to; ``[all]`` means all of them.
+        localiser: the run whose predictions ``rbd`` crops to (they lie in the project's predictions folder under its
+            name), or a folder of label maps.
+        localiser_regions: regions of the localiser that ``rbd`` crops to, by name or value; null or ``[all]`` means
+            all of them.
         remapping_source: new label values at fixed spacing, baked into the data. Here and in the other remappings: a
             dict, two lists [from, to], a name of the label table such as ``TSL.label_region:TSL.lungs``, or a list
             with one of these (or null) for each datasource.
@@ -93,6 +96,7 @@ class Plan:
     imported_folder: Any = _key(None, read_by="preprocess in mode lbd")
     imported_labels: Any = _key(None, read_by="preprocess in mode lbd")
     merge_imported_labels: bool = _key(False, read_by="preprocess in mode lbd")
+    localiser: str | None = _key(None, read_by="preprocess in mode rbd")
     localiser_regions: list[str] | None = _key(None, read_by="preprocess in mode rbd")
     remapping_source: Any = _key(None, unit="label values", read_by="preprocess")
     remapping_lbd: Any = _key(None, unit="label values", read_by="preprocess in modes lbd, rbd")

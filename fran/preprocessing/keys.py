@@ -68,12 +68,11 @@ def stage_key(parent: str | Sequence[str], params: Mapping[str, Any], version: i
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def folder_name(spacing_mm: Sequence[float], key: str) -> str:
-    """Readable name of a stage's folder: spacing with two decimals and no dot, then 8 digits of the key.
+def readable_spacing(spacing_mm: Sequence[float]) -> str:
+    """Spacing in a folder's name: two decimals and no dot.
 
     Example:
-        >>> folder_name((1.5, 1.5, 3), "1a2b3c4d5e6f")
-        'spc_150_150_300_1a2b3c4d'
+        >>> readable_spacing((1.5, 1.5, 3))
+        'spc_150_150_300'
     """
-    spacing = "_".join(f"{value:.2f}".replace(".", "").zfill(3) for value in spacing_mm)
-    return f"spc_{spacing}_{key[:8]}"
+    return "_".join(["spc", *(f"{value:.2f}".replace(".", "").zfill(3) for value in spacing_mm)])

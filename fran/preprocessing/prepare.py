@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fran.geometry import Grid, resampled_grid
+from fran.geometry import Grid
 from fran.io.intensity import intensity_statistics
 from fran.io.volume import Volume
 from fran.preprocessing.chain import GeometryChain
@@ -42,7 +42,7 @@ class PreparedImage:
 
 def geometry_chain(volume: Volume, spacing_mm: Sequence[float]) -> GeometryChain:
     """The chain that brings ``volume`` to ``spacing_mm`` (x, y, z)."""
-    return GeometryChain(volume.native, volume.reorientation, volume.grid, resampled_grid(volume.grid, spacing_mm))
+    return GeometryChain(volume.native, volume.reorientation, volume.grid, volume.grid).resampled(spacing_mm)
 
 
 def prepare_image(volume: Volume, spacing_mm: Sequence[float]) -> tuple[NDArray[np.float32], Grid, GeometryChain]:

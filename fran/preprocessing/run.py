@@ -6,8 +6,8 @@ import fcntl
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +16,9 @@ from fran.errors import CaseProblem, CasesFailed, DataError, StoreError
 from fran.io.manifest import MANIFEST_NAME, Manifest, ManifestEntry
 from fran.parallel.jobs import Execute, Failure
 from fran.parallel.local import run_jobs
-from fran.preprocessing.source import CaseJob
+from fran.preprocessing.stages.stage import Job, Stage
 from fran.preprocessing.summary import SUMMARY_FILES, write_summaries
-from fran.preprocessing.work import Outcome, StageParams, Task, is_current, work
+from fran.preprocessing.work import Entries, Outcome, StoreFullError, Task, cannot_write, is_current, work
 
 LOG_NAME = "log.jsonl"
 LOCK_NAME = ".lock"
@@ -55,18 +55,18 @@ class _Run:
     """State of one run."""
 
     folder: Path
-    params: StageParams
-    before: dict[str, ManifestEntry]
+    stage: Stage
+    before: dict[str, Entries]
     also_listed: frozenset[str]
-    finished: dict[str, ManifestEntry] = field(default_factory=dict)
+    finished: dict[str, Entries] = field(default_factory=dict)
     problems: list[CaseProblem] = field(default_factory=list)
     notes: list[CaseProblem] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
 
 def run_stage(
-    cases: Sequence[CaseJob],
-    params: StageParams,
+    cases: Sequence[Job],
+    stage: Stage,
     folder: Path,
     num_processes: int = 1,
     progress: ProgressCallback | None = None,
@@ -75,17 +75,17 @@ def run_stage(
 ) -> Summary:
     """Bring a stage's folder up to date with the cases.
 
-    A case whose content address and file size match the manifest is skipped without being opened. A file that is not
-    in the manifest (after a crash, say) is adopted when its key matches and its voxels are those written. All else is
-    made anew. Files are replaced whole and never deleted; two runs on one folder do no harm to each other.
+    A case whose content address and file sizes match the manifest is skipped without being opened. Files that are not
+    in the manifest (after a crash, say) are adopted when their key matches and their voxels are those written. All else
+    is made anew. Files are replaced whole and never deleted; two runs on one folder do no harm to each other.
 
     Beside the case files the folder holds ``manifest.json``, ``dataset_summary.json``, ``labels_all.json``,
     ``dataset_details.csv`` and ``log.jsonl``.
 
     Args:
-        cases: raw cases, ids unique.
-        params: stage and its parameters, e.g. :class:`fran.preprocessing.source.SourceParams`.
-        folder: made if missing, conventionally named by :func:`fran.preprocessing.keys.folder_name`.
+        cases: ids unique.
+        stage: with its parameters, e.g. :class:`fran.preprocessing.stages.source.SourceParams`.
+        folder: made if missing, conventionally :func:`fran.preprocessing.stages.stage.folder_of`.
         num_processes: 1 works in this process.
         progress: called with (finished, total, case id) at the start (with an empty id) and after each case.
         also_listed: ids that stay in the manifest though this run has no such case; others are taken off it.
@@ -94,74 +94,96 @@ def run_stage(
     Raises:
         CasesFailed: some cases failed; the others are done and in the manifest.
         DataError: an id occurs twice.
-        StoreError: the folder belongs to other parameters.
+        StoreError: the folder belongs to other parameters, cannot be written to, or the disk is full.
     """
-    start = last_save = time.perf_counter()
+    start = time.perf_counter()
     _check_ids(cases)
     folder = Path(folder).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    run = _Run(folder, params, _known_cases(folder, params), frozenset(also_listed) - {job.case_id for job in cases})
+    known = known_cases(folder, stage)
+    run = _Run(folder, stage, known, frozenset(also_listed) - {job.case_id for job in cases})
     tasks = _tasks_left(run, cases)
     report = progress or _no_progress
     report(len(cases) - len(tasks), len(cases), "")
-    for number, (index, outcome) in enumerate(execute(work, tasks, num_processes), start=1):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _work_off(run, tasks, execute(work, tasks, num_processes), len(cases), report)
+        _save(run, summaries=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    return _result(run, time.perf_counter() - start)
+
+
+def _work_off(
+    run: _Run,
+    tasks: Sequence[Task],
+    outcomes: Iterable[tuple[int, Outcome | Failure]],
+    total: int,
+    report: ProgressCallback,
+) -> None:
+    last_save = time.perf_counter()
+    for number, (index, outcome) in enumerate(outcomes, start=1):
+        if isinstance(outcome, Failure) and outcome.kind == StoreFullError.__name__:
+            with suppress(OSError):  # the disk may be too full for a manifest; finished files are adopted next time
+                _save(run)
+            raise StoreFullError(outcome.message)
         _record(run, tasks[index].job, outcome)
-        report(len(cases) - len(tasks) + number, len(cases), tasks[index].job.case_id)
+        report(total - len(tasks) + number, total, tasks[index].job.case_id)
         if time.perf_counter() - last_save > _SAVE_SECONDS:
             _save(run)
             last_save = time.perf_counter()
-    _save(run, summaries=True)
-    return _result(run, time.perf_counter() - start)
 
 
 def _no_progress(finished: int, total: int, case_id: str) -> None:
     """Stands in where nobody watches."""
 
 
-def _check_ids(cases: Sequence[CaseJob]) -> None:
+def _check_ids(cases: Sequence[Job]) -> None:
     twice = sorted(case_id for case_id, n in Counter(job.case_id for job in cases).items() if n > 1)
     if twice:
         raise DataError(f"case ids: expected each once, found {', '.join(twice[:10])} more than once; rename the files")
 
 
-def _known_cases(folder: Path, params: StageParams) -> dict[str, ManifestEntry]:
-    """Entries of the manifest in the folder; none when there is none, or when it cannot be read."""
+def known_cases(folder: Path, stage: Stage) -> dict[str, Entries]:
+    """Entries of the manifest in the folder by case; none when there is none, or when it cannot be read."""
     try:
         manifest = Manifest.load(folder)
     except StoreError:
         return {}  # case files that are whole are adopted, which makes a damaged manifest good again
-    if manifest.key != params.key():
+    if manifest.key != stage.key():
         raise StoreError(
-            f"{folder / MANIFEST_NAME}: expected stage key {params.key()} for the parameters {params.to_dict()},"
+            f"{folder / MANIFEST_NAME}: expected stage key {stage.key()} for the parameters {stage.to_dict()},"
             f" found {manifest.key} for {manifest.params}; choose a folder of its own for these parameters"
         )
-    return manifest.cases
+    return _by_case(manifest)
 
 
-def _tasks_left(run: _Run, cases: Sequence[CaseJob]) -> list[Task]:
+def _by_case(manifest: Manifest) -> dict[str, Entries]:
+    return {c: {f: manifest.cases[f] for f in files} for c, files in manifest.files_by_case().items()}
+
+
+def _tasks_left(run: _Run, cases: Sequence[Job]) -> list[Task]:
     """Tasks for the cases that the manifest does not settle; the others are finished at once."""
     tasks = []
     for job in cases:
-        entry = run.before.get(job.case_id)
-        if entry is not None and entry.datasource != job.datasource:
-            entry = replace(entry, datasource=job.datasource)
-        known_digests = job.image_digest and job.lm_digest
-        if entry is not None and known_digests and is_current(entry, run.params.case_key(job), run.folder):
-            run.finished[job.case_id] = entry
+        known = run.before.get(job.case_id, {})
+        if any(entry.datasource != job.datasource for entry in known.values()):
+            known = {f: replace(entry, datasource=job.datasource) for f, entry in known.items()}
+        if known and job.has_digests and is_current(known, run.stage.case_key(job), run.folder):
+            run.finished[job.case_id] = known
             run.counts["skipped"] += 1
         else:
-            tasks.append(Task(job, run.params, run.folder, entry))
+            tasks.append(Task(job, run.stage, run.folder, known))
     return tasks
 
 
-def _record(run: _Run, job: CaseJob, outcome: Outcome | Failure) -> None:
+def _record(run: _Run, job: Job, outcome: Outcome | Failure) -> None:
     if isinstance(outcome, Failure):
         run.counts["failed"] += 1
         run.problems.append(_problem(job, outcome))
         _log(run.folder, {"case_id": job.case_id, "status": "failed", "image": str(job.image), **asdict(outcome)})
         return
     run.counts[outcome.status] += 1
-    run.finished[job.case_id] = outcome.entry
+    run.finished[job.case_id] = outcome.entries
     run.notes.extend(outcome.notes)
     if outcome.status != "skipped":
         notes = [asdict(note) for note in outcome.notes]
@@ -169,7 +191,7 @@ def _record(run: _Run, job: CaseJob, outcome: Outcome | Failure) -> None:
         _log(run.folder, line)
 
 
-def _problem(job: CaseJob, failure: Failure) -> CaseProblem:
+def _problem(job: Job, failure: Failure) -> CaseProblem:
     return CaseProblem(
         case_id=job.case_id,
         path=str(job.image),
@@ -194,22 +216,32 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _save(run: _Run, summaries: bool = False) -> None:
-    """Merge the finished cases into the manifest on disk, which another run may have written meanwhile."""
+    """Bring the manifest up to date; a folder that is so already is not written to, and may be read-only."""
+    on_disk, merged = _merged(run)
+    complete = not summaries or all((run.folder / name).is_file() for name in SUMMARY_FILES)
+    if on_disk is not None and merged.cases == on_disk.cases and complete:
+        return
     with _locked(run.folder):
-        try:
-            on_disk = Manifest.load(run.folder)
-        except StoreError:
-            on_disk = None
-        theirs = on_disk.cases if on_disk else {}
-        kept = {c: e for c, e in theirs.items() if c in run.also_listed or run.before.get(c) != e}
-        merged = Manifest(
-            run.folder, run.params.stage, run.params.to_dict(), run.params.key(), {**kept, **run.finished}
-        )
+        on_disk, merged = _merged(run)
         changed = on_disk is None or merged.cases != on_disk.cases
         if changed:
             merged.save()
-        if summaries and (changed or not all((run.folder / name).is_file() for name in SUMMARY_FILES)):
+        if summaries and (changed or not complete):
             write_summaries(merged)
+
+
+def _merged(run: _Run) -> tuple[Manifest | None, Manifest]:
+    """The manifest on disk, and it with the finished cases: another run may have written it meanwhile."""
+    try:
+        on_disk = Manifest.load(run.folder)
+    except StoreError:
+        on_disk = None
+    theirs = _by_case(on_disk) if on_disk else {}
+    kept = {c: e for c, e in theirs.items() if c in run.also_listed or run.before.get(c) != e}
+    files: dict[str, ManifestEntry] = {}
+    for entries in (kept | run.finished).values():
+        files.update(entries)
+    return on_disk, Manifest(run.folder, run.stage.name, run.stage.to_dict(), run.stage.key(), files)
 
 
 def _result(run: _Run, seconds: float) -> Summary:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fran.errors import ConfigError, StoreError
+from fran.errors import ConfigError
 from fran.plans.chain import data_stages
 from fran.plans.schema import Plan
+from fran.workflows.plan_data import PlanData, plan_data, raw_jobs
 
 if TYPE_CHECKING:
     from fran.preprocessing.estimate import RawCase
+    from fran.preprocessing.stages.stage import Job
     from fran.projects.database import CaseRow
     from fran.projects.project import Project
 
@@ -54,34 +56,61 @@ def stage_states(chain: Sequence[Plan], project: Project | None, num_processes: 
         project: None where it has not been made yet.
         num_processes: that the stages will run with.
     """
-    return [_state(stage, project, num_processes) for stage in data_stages(chain)]
-
-
-def _state(plan: Plan, project: Project | None, num_processes: int) -> StageState:
-    from fran.io.manifest import Manifest
-    from fran.preprocessing.run import LOG_NAME
-    from fran.preprocessing.work import is_current
-    from fran.workflows.preprocess import case_jobs, cases_of, plan_folder, stage_params
-
-    try:
-        params = stage_params(plan)
-    except ConfigError as error:
-        return StageState(plan.mode, plan, note=str(error).partition(": ")[2])
-    known = StageState(plan.mode, plan, params.to_dict(), params.key())
+    plans = data_stages(chain)
     if project is None or not project.exists:
-        return known
-    rows = cases_of(project, plan)
-    folder = plan_folder(project, plan)
+        return _without_project(plans)
     try:
-        entries = Manifest.load(folder).cases
-    except StoreError:
-        entries = {}
-    jobs = case_jobs(project, plan)
-    ready = {job.case_id for job in jobs if is_current(entries.get(job.case_id), params.case_key(job), folder)}
-    todo = [row for row in rows if row.case_id not in ready]
-    size, seconds = _cost(todo, rows, plan, sorted(folder.parent.glob(f"*/{LOG_NAME}")), num_processes)
+        data = plan_data(project, chain)
+    except ConfigError as error:
+        return [StageState(plan.mode, plan, note=str(error)) for plan in plans]
+    states: list[StageState] = []
+    for number, plan in enumerate(plans):
+        ready = _ready(data, number, states[-1].ready if states else ())
+        states.append(_state(data, number, plan, ready, num_processes))
+    return states
+
+
+def _without_project(plans: Sequence[Plan]) -> list[StageState]:
+    from fran.preprocessing.plan_stages import Context, stages_of
+
+    states = []
+    for number, plan in enumerate(plans, start=1):
+        try:
+            stage = stages_of(plans[:number], Context(tuple(plan.datasources or ())))[-1]
+            states.append(StageState(plan.mode, plan, stage.to_dict(), stage.key()))
+        except ConfigError as error:
+            states.append(StageState(plan.mode, plan, note=str(error)))
+    return states
+
+
+def _ready(data: PlanData, number: int, before: Collection[str]) -> set[str]:
+    """Cases of a stage whose files are there and up to date; only those of which the stage before has them too."""
+    from fran.preprocessing.guides import Digests
+    from fran.preprocessing.pipeline import child_jobs
+    from fran.preprocessing.run import known_cases
+    from fran.preprocessing.work import is_current
+
+    link, cases = data.links[number], raw_jobs(data.rows)
+    known = known_cases(link.folder, link.stage)
+    jobs: Sequence[Job] = cases
+    if number:
+        made = [case for case in cases if case.case_id in set(before)]
+        jobs = child_jobs(made, data.links[number - 1], link, Digests.load(link.folder)) if made else []
+    return {
+        job.case_id
+        for job in jobs
+        if job.has_digests and is_current(known.get(job.case_id, {}), link.stage.case_key(job), link.folder)
+    }
+
+
+def _state(data: PlanData, number: int, plan: Plan, ready: set[str], num_processes: int) -> StageState:
+    from fran.preprocessing.run import LOG_NAME
+
+    link = data.links[number]
+    todo = [row for row in data.rows if row.case_id not in ready]
+    size, seconds = _cost(todo, data.rows, plan, sorted(link.folder.parent.glob(f"*/{LOG_NAME}")), num_processes)
     return StageState(
-        *(plan.mode, plan, params.to_dict(), params.key(), folder),
+        *(plan.mode, plan, link.stage.to_dict(), link.stage.key(), link.folder),
         ready=tuple(sorted(ready)),
         todo=tuple(row.case_id for row in todo),
         todo_bytes=size,

@@ -1,24 +1,20 @@
-"""`fran preprocess`: the project's cases at a plan's spacing."""
+"""`fran preprocess`: a plan's cases through all of its stages."""
 
 from __future__ import annotations
 
 import logging
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fran.errors import ConfigError, choices, problems_table
-from fran.plans.schema import Plan
+from fran.errors import problems_table
 from fran.workflows.dry_run import say_stages
 from fran.workflows.entry import Job, command, run_verb
-from fran.workflows.label_flow import label_flow
+from fran.workflows.plan_data import PlanData, data_of, raw_jobs
 from fran.workflows.projects import existing_project
 from fran.workflows.schema import PreprocessConfig, PreprocessVerbConfig
 from fran.workflows.terminal import say
 
 if TYPE_CHECKING:
     from fran.preprocessing.run import Summary
-    from fran.preprocessing.source import CaseJob, SourceParams
-    from fran.projects.database import CaseRow
     from fran.projects.project import Project
 
 log = logging.getLogger("fran.preprocess")
@@ -32,84 +28,40 @@ def preprocess(job: Job[PreprocessVerbConfig]) -> None:
         say_stages(job, project)
         say("nothing was done; leave --dry-run away to do it")
         return
-    bring_up_to_date(project, config, config.preprocess)
+    bring_up_to_date(project, data_of(project, job), config.preprocess)
     log.info("next: %s", command("train", job.overrides))
 
 
-def bring_up_to_date(project: Project, plan: Plan, how: PreprocessConfig) -> Summary:
+def bring_up_to_date(project: Project, data: PlanData, how: PreprocessConfig) -> list[Summary]:
     """Preprocess what the plan needs and is not there yet.
 
     Raises:
         CasesFailed: some cases failed; the others are done.
-        ConfigError: the plan names datasources that the project does not have, or the backend cannot be used.
+        ConfigError: the backend cannot be used.
     """
     from fran.parallel.backends import backend
+    from fran.preprocessing.pipeline import run_chain
     from fran.preprocessing.progress import progress_bar
-    from fran.preprocessing.run import run_stage
 
-    jobs = case_jobs(project, plan)
     everybody = [row.case_id for row in project.cases()]
-    folder = plan_folder(project, plan)
     execute = backend(how.backend, how.ray_address)
-    with progress_bar("preprocess") as progress:
-        summary = run_stage(jobs, stage_params(plan), folder, how.num_processes, progress, everybody, execute)
+    if data.valid is not None:
+        bring_up_to_date(project, data.valid, how)
+    data.register(project)
+    summaries = run_chain(raw_jobs(data.rows), data.links, how.num_processes, progress_bar, everybody, execute)
+    for link, summary in zip(data.links, summaries, strict=True):
+        _say(link.stage.name, summary)
+    return summaries
+
+
+def _say(stage: str, summary: Summary) -> None:
     if summary.notes:
-        log.info("%d to know about\n%s", len(summary.notes), problems_table(summary.notes))
-    made = summary.done + summary.adopted
+        log.info("%s: %d to know about\n%s", stage, len(summary.notes), problems_table(summary.notes))
+    made: Any = summary.done + summary.adopted
     log.info(
-        "%d cases preprocessed in %.1f s, %d were there already: %s", made, summary.seconds, summary.skipped, folder
+        "%s: %d cases preprocessed in %.1f s, %d were there already: %s",
+        *(stage, made, summary.seconds, summary.skipped, summary.folder),
     )
-    return summary
-
-
-def case_jobs(project: Project, plan: Plan) -> list[CaseJob]:
-    """The plan's raw cases as the first stage takes them."""
-    from fran.preprocessing.source import CaseJob
-
-    baked = label_flow(project, plan).baked
-    return [
-        CaseJob(
-            *(r.case_id, r.image, r.lm, r.image_digest, r.lm_digest, r.modality, r.ds),
-            remapping=baked[r.ds].get("source"),
-        )
-        for r in cases_of(project, plan)
-    ]
-
-
-def stage_params(plan: Plan) -> SourceParams:
-    """What the stage reads from the plan.
-
-    Raises:
-        ConfigError: a mode without a stage.
-    """
-    from fran.preprocessing.source import SourceParams
-
-    if plan.canonical_mode != SourceParams.stage:
-        raise ConfigError(f"mode: this version preprocesses mode {SourceParams.stage} alone, found {plan.mode}")
-    return SourceParams(plan.spacing_mm, plan.use_fg_indices, tuple(plan.fg_indices_exclude))
-
-
-def plan_folder(project: Project, plan: Plan) -> Path:
-    """Folder of the plan's case files, named by their content address."""
-    from fran.preprocessing.keys import folder_name
-
-    return project.folders.fixed_spacing / folder_name(plan.spacing_mm, stage_params(plan).key())
-
-
-def cases_of(project: Project, plan: Plan) -> list[CaseRow]:
-    """The project's cases from the plan's datasources.
-
-    Raises:
-        ConfigError: the plan names a datasource that the project does not have.
-    """
-    rows = project.cases()
-    if plan.datasources is None:
-        return rows
-    known = sorted({row.ds for row in rows})
-    for name in plan.datasources:
-        if name not in known:
-            raise ConfigError(f"datasources: the project has no datasource '{name}'; {choices(name, known)}")
-    return [row for row in rows if row.ds in plan.datasources]
 
 
 def main() -> None:

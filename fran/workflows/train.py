@@ -13,13 +13,12 @@ import yaml
 
 from fran.errors import ConfigError, SettingProblem, StoreError, choices
 from fran.io.files import atomic_path, read_json, write_json
-from fran.plans.chain import data_stages
 from fran.workflows.checks import network_problems
 from fran.workflows.dry_run import say_stages, say_training
 from fran.workflows.entry import Job, recompose, run_verb
-from fran.workflows.label_flow import label_flow, say_notes
-from fran.workflows.plans import plan_chain
-from fran.workflows.preprocess import bring_up_to_date, cases_of, plan_folder
+from fran.workflows.label_flow import say_notes
+from fran.workflows.plan_data import PlanData, data_of
+from fran.workflows.preprocess import bring_up_to_date
 from fran.workflows.projects import existing_project
 from fran.workflows.schema import TrainConfig
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
     from fran.data.datamodule import DataSpec
-    from fran.labels import LabelFlow
     from fran.projects.database import CaseRow
     from fran.projects.project import Project
     from fran.projects.splits import Split
@@ -47,20 +45,19 @@ def train(job: Job[TrainConfig]) -> None:
     if job.config.resume:
         job = _as_before(job, _run_folder(project, job.config.resume))
     config = job.config
-    rows = cases_of(project, config)
+    data = data_of(project, job)
     split = _split(project, config)
-    flow = label_flow(project, config, data_stages(plan_chain(job)))
-    say_notes(flow)
+    say_notes(data.flow)
     # the network is tried before hours of preprocessing, the run folder is made after it
-    complete_network(_spec(job, project, rows, split, flow, Path()))
+    complete_network(_spec(job, project, data, split, Path()))
     if config.dry_run:
         run = project.folders.checkpoints / (config.resume or config.run or _next_name(job, project))
         say_stages(job, project)
-        say_training(_spec(job, project, rows, split, flow, run), split, run.name)
+        say_training(_spec(job, project, data, split, run), split, run.name)
         return
-    bring_up_to_date(project, config, config.preprocess)
+    bring_up_to_date(project, data, config.preprocess)
     run_folder = _run_folder(project, config.resume) if config.resume else _new_run_folder(job, project)
-    spec = _spec(job, project, rows, split, flow, run_folder)
+    spec = _spec(job, project, data, split, run_folder)
     loggers, callbacks = _tracking(job, project, spec)
     _write_down(job, run_folder)
     log.info("run %s: %d cases to train, %d to validate", run_folder.name, len(split.train), len(spec.data.val_ids))
@@ -93,27 +90,26 @@ def _split(project: Project, config: TrainConfig) -> Split:
     return split
 
 
-def _spec(
-    job: Job[TrainConfig], project: Project, rows: Sequence[CaseRow], split: Split, flow: LabelFlow, run_folder: Path
-) -> TrainSpec:
+def _spec(job: Job[TrainConfig], project: Project, plan_data: PlanData, split: Split, run_folder: Path) -> TrainSpec:
     from fran.data.datamodule import DataSpec
     from fran.tracking.environment import git_commit, package_versions
     from fran.training.fit import TrainSpec
 
     config = job.config
-    used = [row for row in rows if row.case_id in {*split.train, *split.val}]
+    used = [row for row in plan_data.rows if row.case_id in {*split.train, *split.val}]
     everybody = config.fold == "all"
     if split.self_validated and not everybody:
         log.warning("too few cases for folds: training and validation use the same ones, so val/dice is optimistic")
     data = DataSpec(
-        plan_folder(project, config),
+        plan_data.folder,
         split.train,
         () if everybody else split.val,
-        flow.scheme,
+        plan_data.flow.scheme,
         project.properties,
-        label_maps=flow.on_the_fly,
+        label_maps=plan_data.flow.on_the_fly,
         self_validated=split.self_validated,
-        unannotated=flow.unannotated,
+        unannotated=plan_data.flow.unannotated,
+        val_manifest=plan_data.validation,
     )
     return TrainSpec(
         run_folder=run_folder,
@@ -129,7 +125,7 @@ def _spec(
         fold=config.fold,
         samples_per_file=config.samples_per_file,
         vip_label=config.vip_label,
-        label_origin=[asdict(row) for row in flow.describe()],
+        label_origin=[asdict(row) for row in plan_data.flow.describe()],
         folds_digest=split.digest,
         config=job.plain,
         versions=package_versions(),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fran.io.files import file_digest
-from fran.preprocessing.source import CaseJob
+from fran.preprocessing.stages.source import CaseJob
 
 SHAPE = (24, 19, 14)
 SPACING_MM = (1.0, 1.3, 2.2)

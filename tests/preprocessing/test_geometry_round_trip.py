@@ -15,7 +15,7 @@ from fran.io.casefile import CaseReader
 from fran.io.volume import write_label_map
 from fran.labels import LabelScheme
 from fran.preprocessing.chain import GeometryChain
-from fran.preprocessing.source import CaseJob, SourceParams, process_case
+from fran.preprocessing.stages.source import CaseJob, SourceParams, process_case
 
 SHAPE = (40, 33, 26)
 SPACING_MM = (0.9, 1.1, 1.7)

@@ -10,7 +10,7 @@ from fran.io.manifest import Manifest
 from fran.io.volume import read_volume, stem
 from fran.preprocessing.chain import GeometryChain
 from fran.preprocessing.run import run_stage
-from fran.preprocessing.source import CaseJob, SourceParams
+from fran.preprocessing.stages.source import CaseJob, SourceParams
 
 pytestmark = pytest.mark.realdata
 

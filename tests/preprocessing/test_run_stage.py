@@ -21,7 +21,7 @@ from fran.io.files import file_digest
 from fran.io.manifest import MANIFEST_NAME, Manifest, ManifestEntry
 from fran.preprocessing.progress import progress_bar
 from fran.preprocessing.run import LOG_NAME, run_stage
-from fran.preprocessing.source import CaseJob, SourceParams
+from fran.preprocessing.stages.source import CaseJob, SourceParams
 from fran.preprocessing.summary import SUMMARY_FILES
 
 MakeCase = Callable[..., CaseJob]
@@ -215,7 +215,7 @@ def test_a_thousand_finished_cases_take_less_than_a_second(tmp_path: Path) -> No
     raw = [tmp_path / "gone.nii.gz"] * 2  # never opened
     jobs = [CaseJob(f"c{i}", *raw, f"i{i}", f"l{i}", "CT", "kits") for i in range(1000)]
     statistics = dict.fromkeys(("mean", "std", "min", "max", "p005", "p995"), 1.5)
-    manifest = Manifest(out, PARAMS.stage, PARAMS.to_dict(), PARAMS.key())
+    manifest = Manifest(out, PARAMS.name, PARAMS.to_dict(), PARAMS.key())
     for job in jobs:
         (out / f"{job.case_id}.h5").write_bytes(b"12345")
         key = PARAMS.case_key(job)

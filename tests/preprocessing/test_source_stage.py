@@ -14,7 +14,8 @@ from fran.io.volume import read_volume
 from fran.labels import Remapping
 from fran.preprocessing.foreground import label_boxes, sample_fg_indices
 from fran.preprocessing.prepare import encode, prepare_case_image, prepare_image
-from fran.preprocessing.source import CaseJob, SourceParams, process_case
+from fran.preprocessing.relabelling import Relabelling
+from fran.preprocessing.stages.source import CaseJob, SourceParams, process_case
 
 MakeCase = Callable[..., CaseJob]
 SAME_MM, OTHER_MM = (1.0, 1.3, 2.2), (1.5, 1.0, 3.0)
@@ -152,8 +153,9 @@ def test_fg_indices_are_bounded_spread_and_seeded() -> None:
 
 
 def test_remapping_reaches_the_file(make_case: MakeCase, tmp_path: Path) -> None:
-    reader = run(replace(make_case(), remapping=Remapping.of({3: 1})), tmp_path)
-    assert set(reader.meta.labels) == {1}
+    ones = Relabelling.of({"kits": Remapping.of({3: 1}), "lits": None})
+    assert set(run(make_case(), tmp_path, remapping=ones).meta.labels) == {1}
+    assert set(run(replace(make_case(), datasource="lits"), tmp_path, remapping=ones).meta.labels) == {1, 3}
 
 
 @pytest.mark.parametrize("shift_mm, severity", [(0.0, None), (0.005, "note"), (0.05, "warning"), (0.45, "warning")])

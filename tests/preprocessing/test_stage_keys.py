@@ -8,8 +8,9 @@ import pytest
 
 from fran.errors import ConfigError
 from fran.labels import Remapping
-from fran.preprocessing.keys import canonical_json, folder_name, stage_key
-from fran.preprocessing.source import CaseJob, SourceParams
+from fran.preprocessing.keys import canonical_json, readable_spacing, stage_key
+from fran.preprocessing.relabelling import Relabelling
+from fran.preprocessing.stages.source import CaseJob, SourceParams
 
 PARAMS = {"spacing_mm": [1.5, 1.5, 3.0], "remapping": {1: 2, 10: 3}, "use_fg_indices": True, "exclude": None}
 SPELLINGS = [
@@ -64,13 +65,13 @@ def test_values_without_a_canonical_form(value: object) -> None:
 @pytest.mark.parametrize(
     ("spacing", "name"),
     [
-        ((1.5, 1.5, 3), "spc_150_150_300_1a2b3c4d"),
-        ((0.8, 0.785, 12.0), "spc_080_079_1200_1a2b3c4d"),
-        ((0.05, 1, 1.999), "spc_005_100_200_1a2b3c4d"),
+        ((1.5, 1.5, 3), "spc_150_150_300"),
+        ((0.8, 0.785, 12.0), "spc_080_079_1200"),
+        ((0.05, 1, 1.999), "spc_005_100_200"),
     ],
 )
-def test_folder_name(spacing: tuple[float, float, float], name: str) -> None:
-    assert folder_name(spacing, "1a2b3c4d5e6f7a8b") == name
+def test_readable_spacing(spacing: tuple[float, float, float], name: str) -> None:
+    assert readable_spacing(spacing) == name
 
 
 def test_what_a_case_depends_on() -> None:
@@ -79,15 +80,14 @@ def test_what_a_case_depends_on() -> None:
     same = [
         (params, replace(job, image=Path("moved/i.nii"), datasource="renamed")),
         (replace(params, spacing_mm=(1.5, 1.5, 3.0)), job),
-        (params, replace(job, remapping=Remapping.of({4: 4}))),
-        (params, replace(job, remapping=Remapping((), names={4: "liver"}))),
+        (replace(params, remapping=Relabelling.of({"kits": Remapping.of({4: 4})})), job),
+        (replace(params, remapping=Relabelling.of({"lits": Remapping.of({1: 2}), "kits": None})), job),
     ]
     other = [
         (params, replace(job, image_digest="d9")),
         (params, replace(job, lm_digest="d9")),
         (params, replace(job, modality="MR")),
-        (params, replace(job, remapping=Remapping.of({1: 2}))),
-        (params, replace(job, remapping=Remapping.of({1: 2}, rest=0))),
+        (replace(params, remapping=Relabelling.of({"kits": Remapping.of({1: 2})})), job),
         (params, replace(job, case_id="a2")),
         (replace(params, spacing_mm=(1.5, 3, 1.5)), job),
         (replace(params, seed=1), job),

@@ -113,8 +113,8 @@ MODES = [
     typed("mode=Source", "did you mean 'source'"),
     typed("mode=patches", "did you mean 'patch'"),
     typed("mode=[lbd]", "mode"),
-    typed("mode=rbd", "localiser_regions", "[abdomen, pelvis]"),
-    typed("mode=kbd", "mode kbd crops to them"),
+    typed("mode=rbd", "localiser", "folder of label maps"),
+    typed("mode=kbd", "where mode kbd cuts"),
     plan(
         "defaults: [a, _self_]\nplan_name: p\nsource_plan: a\nmode: lbd\n",
         "source_plan = a",

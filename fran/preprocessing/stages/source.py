@@ -15,11 +15,13 @@ from fran.geometry import Grid
 from fran.io.casefile import CaseMeta, write_case
 from fran.io.files import file_digest
 from fran.io.volume import Volume, read_volume
-from fran.labels import Remapping
-from fran.preprocessing.foreground import label_boxes, sample_fg_indices
-from fran.preprocessing.keys import stage_key
+from fran.preprocessing.foreground import label_boxes
+from fran.preprocessing.keys import readable_spacing, stage_key
 from fran.preprocessing.prepare import PreparedImage, prepare_case_image
+from fran.preprocessing.relabelling import SAME_LABELS, Relabelling
 from fran.preprocessing.resampling import resample_labels
+from fran.preprocessing.stages.parts import Sampling, affine_rows, relabelled
+from fran.preprocessing.stages.stage import Made, case_file
 
 _EXACT_MM = 1e-4
 
@@ -33,8 +35,7 @@ class CaseJob:
         image, lm: raw files.
         image_digest, lm_digest: ``file_digest`` of each where it is known already; None lets the stage read the files.
         modality: "CT", "MR", ...
-        datasource: name of the datasource, kept in the manifest.
-        remapping: from values in the label map to stored ones; None keeps all.
+        datasource: name of the datasource, kept in the manifest; chooses the remapping.
     """
 
     case_id: str
@@ -44,7 +45,11 @@ class CaseJob:
     lm_digest: str | None = None
     modality: str = "CT"
     datasource: str = ""
-    remapping: Remapping | None = None
+
+    @property
+    def has_digests(self) -> bool:
+        """Whether both digests are known."""
+        return bool(self.image_digest and self.lm_digest)
 
     def with_digests(self) -> CaseJob:
         """The job with both digests, reading the files where one is not known.
@@ -74,43 +79,58 @@ class SourceParams:
         use_fg_indices: store a sample of foreground voxels, from which training draws its crops.
         fg_indices_exclude: labels to leave out of that sample.
         seed: of the sample.
+        remapping: new label values.
     """
 
-    stage: ClassVar[str] = "source"
-    version: ClassVar[int] = 1
+    name: ClassVar[str] = "source"
+    version: ClassVar[int] = 2
+    many_files: ClassVar[bool] = False
 
     spacing_mm: tuple[float, float, float]
     use_fg_indices: bool = True
     fg_indices_exclude: tuple[int, ...] = ()
     seed: int = 0
+    remapping: Relabelling = SAME_LABELS
+
+    @property
+    def sampling(self) -> Sampling:
+        """What is kept of the foreground."""
+        return Sampling(self.use_fg_indices, self.fg_indices_exclude, self.seed)
+
+    @property
+    def readable(self) -> str:
+        """Beginning of the folder's name."""
+        return readable_spacing(self.spacing_mm)
+
+    def _shared(self) -> dict[str, Any]:
+        return {"spacing_mm": [float(v) for v in self.spacing_mm], **self.sampling.to_dict()}
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form, in which equal meanings are equal."""
-        return {
-            "spacing_mm": [float(v) for v in self.spacing_mm],
-            "use_fg_indices": self.use_fg_indices,
-            "fg_indices_exclude": sorted(set(self.fg_indices_exclude)) if self.use_fg_indices else [],
-            "seed": self.seed,
-        }
+        return self._shared() | {"remapping": self.remapping.to_dict()}
 
     def key(self) -> str:
         """Content address of the stage with these parameters."""
-        return stage_key((), self.to_dict(), self.version, self.stage)
+        return stage_key((), self.to_dict(), self.version, self.name)
 
     def case_key(self, job: CaseJob) -> str:
         """Content address of one case; ``job`` has both digests.
 
-        Datasource and file names are not part of it: they change nothing in the case file.
+        File names are not part of it, nor is the datasource but for its remapping: they change nothing in the file.
         """
         assert job.image_digest and job.lm_digest, "case_key needs the digests"
-        # nothing remapped is written as before there were remappings, so that older case files stay valid
-        remapping = {} if job.remapping is None or job.remapping.is_identity else job.remapping.canonical()
-        params = {**self.to_dict(), "case_id": job.case_id, "modality": job.modality, "remapping": remapping}
-        return stage_key((job.image_digest, job.lm_digest), params, self.version, self.stage)
+        own = {"case_id": job.case_id, "modality": job.modality}
+        params = {**self._shared(), **own, "remapping": self.remapping.at(job.datasource).canonical()}
+        return stage_key((job.image_digest, job.lm_digest), params, self.version, self.name)
 
-    def process(self, job: CaseJob, key: str, path: Path) -> list[CaseProblem]:
-        """Make one case file; see :func:`process_case`."""
-        return process_case(job, self, key, path)
+    def guide_folder(self, datasource: str) -> Path | None:
+        """The stage reads raw files alone."""
+        return None
+
+    def process(self, job: CaseJob, key: str, folder: Path) -> Made:
+        """Make the case file; see :func:`process_case`."""
+        path = case_file(folder, job.case_id)
+        return Made((path,), tuple(process_case(job, self, key, path)))
 
 
 def process_case(job: CaseJob, params: SourceParams, key: str, path: Path) -> list[CaseProblem]:
@@ -131,7 +151,7 @@ def process_case(job: CaseJob, params: SourceParams, key: str, path: Path) -> li
     """
     image, lm = read_volume(job.image), read_volume(job.lm, role="lm")
     notes = check_same_grid(job, image, lm)
-    array = lm.array if job.remapping is None else job.remapping.apply(lm.array)
+    array = relabelled(lm.array, params.remapping.at(job.datasource))
     prepared = prepare_case_image(image, params.spacing_mm, job.modality)
     del image, lm  # the raw volumes would add to the peak while the label map is resampled
     labels = resample_labels(array, prepared.chain.ras, prepared.chain.stored)
@@ -146,16 +166,13 @@ def write_prepared(
 ) -> None:
     """Write a prepared case with its boxes, foreground sample and geometry."""
     counts, bboxes = label_boxes(lm)
-    wanted = counts if params.use_fg_indices else {}
-    exclude = set(params.fg_indices_exclude)
-    indices = sample_fg_indices(lm, wanted, bboxes, case_id=job.case_id, seed=params.seed, exclude=exclude)
+    indices = params.sampling.indices(lm, counts, bboxes, job.case_id)
     grid = image.chain.stored
-    rows = grid.affine.tolist()
     meta = CaseMeta(
         case_id=job.case_id,
         key=key,
         shape=grid.shape,
-        affine=tuple((a, b, c, d) for a, b, c, d in rows),
+        affine=affine_rows(grid),
         spacing_mm=grid.spacing_mm,
         slope=image.slope,
         inter=image.inter,

@@ -1,0 +1,1 @@
+"""Stages of preprocessing: one module a mode, one protocol (:mod:`fran.preprocessing.stages.stage`)."""
