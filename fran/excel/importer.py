@@ -133,7 +133,7 @@ def _write_settings(work: _Work, settings: Settings, plans: Mapping[str, Draft])
     searched: Searches = {}
     for row, rule in settings.searched:
         new = parameter_search(row, rule, work.models, work.ledger)
-        searched = new | searched
+        searched |= {key: one for key, one in new.items() if key not in searched}
         _put_label(row, rule, settings, bool(new), work.ledger)
     values = {key: setting.value for key, setting in settings.values.items()}
     own = read_fran_rows(settings.fran_rows, work.ledger)

@@ -69,7 +69,8 @@ def _refer(draft: Draft, known: Mapping[str, Draft], ledger: Ledger) -> None:
         if key == "source_plan":
             draft.parent = name
         draft.values[key], draft.cells[key] = name, cell
-        draft.note(cell, "mapped" if str(cell.value) == name else "converted", key, f"{cell.shown} → {name}")
+        same = str(cell.value).strip() == name
+        draft.note(cell, "mapped" if same else "converted", key, "" if same else f"{cell.shown} → {name}")
 
 
 def effective(draft: Draft, known: Mapping[str, Draft]) -> dict[str, Any]:
@@ -125,6 +126,11 @@ def _add_null_remapping(draft: Draft, known: Mapping[str, Draft]) -> None:
 def _check_lengths(draft: Draft, known: Mapping[str, Draft], ledger: Ledger) -> None:
     """A list with one entry for each datasource should be as long as the list of datasources."""
     datasources = effective(draft, known).get("datasources")
+    if isinstance(draft.values.get("imported_folder"), str) and len(datasources or []) > 1:
+        ledger.notes.append(
+            f"plan {draft.name}: imported_folder holds for all {len(datasources or [])} datasources;"
+            " the old program used it for the first one alone"
+        )
     for key, value in draft.values.items():
         listed = isinstance(value, list) and (key.startswith("remapping_") or key == "imported_folder")
         if not datasources or not listed or len(value) == len(datasources) or _from_to(value):

@@ -219,7 +219,7 @@ MODEL: dict[str, Entry] = {
     "one_cycle": _unused(),
     "mom_low": _unused("its search was a rule in the code"),
     "mom_added": _unused("its search was a rule in the code"),
-    "heavy": _UNET3D,
+    "heavy": f"{_UNET3D}; the old program read the text 0 as true",
     "layer_order": _UNET3D,
     "n_bottlenecks": _UNET3D,
     "self_attention": _UNET3D,

@@ -155,19 +155,23 @@ def _apply(row: Row, rule: Rule, stated: dict[str, Any], reader: _Reader) -> Non
     if row.name in AXES:
         ledger.put(row.cells.get("manual_p"), "converted", shown, file_of(shown), f"→ {value}")
     kept = rule.says == "" and (literal(cell.value) == value or isinstance(value, bool))
-    detail = "" if kept else f"{cell.shown} → {value}" + (f" ({rule.says})" if rule.says else "")
+    detail = "" if kept else f"{cell.shown} → {_shown(value)}" + (f" ({rule.says})" if rule.says else "")
     outcome: Outcome = "converted" if not kept and rule.says else renamed
     ledger.put(cell, outcome, shown, file_of(rule.keys[0]), detail)
+
+
+def _shown(value: Any) -> str:
+    return str(value).replace("+res", " with res_block")
 
 
 def _value(row: Row, rule: Rule, cell: Cell, stated: dict[str, Any], reader: _Reader) -> Any:
     """The value of a row in fran's words; None where it is set aside or cannot be read."""
     try:
-        reason = rule.unless(stated) if rule.unless else ""
-        if reason:
-            raise Aside(f"{reason}; {rule.keys[0]} is its like")
         if cell.fault:
             raise NotThis("a value")
+        reason = rule.unless(stated) if rule.unless and rule.parse(cell.value) is not None else ""
+        if reason:
+            raise Aside(f"{reason}; {rule.keys[0]} is its like")
         if row.name in AXES:
             return flips(row, cell is row.cells.get("manual_p") or truth(cell.value))
         if rule.keys == ("model",):

@@ -95,7 +95,8 @@ def test_a_sheet_a_plan(imported: Import) -> None:
         "remapping_imported": None,
     }
     assert became(found, "plan 2", "A4") == ("renamed", "expand_by", "")
-    assert "remapping_imported is null" in found.notes[1]
+    assert any("remapping_imported is null" in note for note in found.notes)
+    assert any("holds for all 2 datasources" in note for note in found.notes)
     space = Space.from_yaml(found.files["conf/space/plan2.yaml"])
     assert space.to_plain() == {"expand_by": {"domain": "choice", "options": [0.0, 20.0, 40.0]}}
 
