@@ -14,7 +14,6 @@ from fran.errors import ConfigError, choices
 from fran.labels import LabelFlow
 from fran.plans.chain import data_stages
 from fran.plans.schema import Plan
-from fran.workflows.entry import Job
 from fran.workflows.label_flow import label_flow, label_table
 from fran.workflows.plans import derived_plan, plan_chain, plan_of
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from fran.projects.database import CaseRow
     from fran.projects.folders import ProjectFolders
     from fran.projects.project import Project
+    from fran.workflows.entry import Job
 
 log = logging.getLogger("fran.preprocess")
 
