@@ -26,6 +26,7 @@ from fran.datasources.datasource import Datasource
 from fran.datasources.measure import CaseTask, measure_case
 from fran.projects.folders import ProjectFolders
 from fran.projects.project import Project
+from fran.projects.status import project_status
 
 SHAPE = (40, 36, 28)
 AFFINE = np.diag([1.1, 0.9, 2.0, 1.0])
@@ -75,6 +76,7 @@ def measure(n: int, num_processes: int, root: Path) -> None:
     measure_case(CaseTask("bench_alone", image, lm, 0))
     timed("add_one", add, one_case_s=round(time.perf_counter() - start, 4))
     timed("properties_one", project.maybe_store_projectwide_properties)
+    timed("status", lambda: project_status(project))
 
 
 def main() -> None:

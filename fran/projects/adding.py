@@ -89,7 +89,7 @@ def add_datasources(
         _check_names(sources, [ds for ds, _ in datasources])
         former = {case.case_id: case for case in transaction.cases()}
         before = links.targets(former.values())
-        links.recover(folders.link_journal, before)
+        links.recover(folders.link_journal, transaction.raw_file_of)
         problems = _Problems(strict)
         rows = _admitted(folders, former, datasources, report.scans, problems)
         for problem in label_name_problems(sources, [ds for ds, _ in datasources]):
@@ -113,7 +113,7 @@ def add_datasources(
 def finish_links(folders: ProjectFolders, database: Database) -> None:
     """Remove links that nobody wants after a change that was committed."""
     with database.transaction() as transaction:
-        links.recover(folders.link_journal, links.targets(transaction.cases()))
+        links.recover(folders.link_journal, transaction.raw_file_of)
 
 
 def _stricter(problem: CaseProblem) -> CaseProblem:

@@ -43,7 +43,7 @@ def drop_datasource(folders: ProjectFolders, database: Database, name: str) -> D
             raise ConfigError(f"datasource: project {folders.title} has none called '{name}'; {choices(name, known)}")
         cases = transaction.cases()
         before = links.targets(cases)
-        links.recover(folders.link_journal, before)
+        links.recover(folders.link_journal, transaction.raw_file_of)
         kept = [case for case in cases if case.ds != name]
         with links.changing(folders.link_journal, before, links.targets(kept)) as changed:
             transaction.drop_source(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from fran.errors import ConfigError
@@ -96,12 +97,12 @@ class ProjectFolders:
         """Parent of ``images`` and ``lms``, which hold links to the raw files."""
         return self.cold / "datasets" / "raw_data" / self.title
 
-    @property
+    @cached_property  # asked for each case
     def raw_images(self) -> Path:
         """Links to the images."""
         return self.raw / "images"
 
-    @property
+    @cached_property  # asked for each case
     def raw_lms(self) -> Path:
         """Links to the label maps."""
         return self.raw / "lms"

@@ -8,7 +8,7 @@ database says: the old state where the change was not committed, the new one whe
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +16,9 @@ from fran.io.files import read_json, write_json
 from fran.projects.database import CaseRow
 
 Targets = Mapping[Path, Path]
+Wanted = Callable[[Path], Path | None]
+"""Raw file that a link should lead to, or None where there should be no link."""
+
 _TEMPORARY = ".tmp-"
 
 
@@ -37,15 +40,15 @@ def changing(journal: Path, before: Targets, after: Targets) -> Iterator[bool]:
         return
     write_json(journal, [str(link) for link in touched])
     try:
-        _settle([link for link in touched if link in after], after)
+        _settle([link for link in touched if link in after], after.get)
         yield True
     except BaseException:
-        _settle(touched, before)
+        _settle(touched, before.get)
         journal.unlink()
         raise
 
 
-def recover(journal: Path, wanted: Targets) -> None:
+def recover(journal: Path, wanted: Wanted) -> None:
     """Finish, or undo, a change that left a journal. To be used inside a transaction, whose lock keeps others out."""
     if journal.exists():
         links = [Path(link) for link in read_json(journal)]
@@ -56,9 +59,9 @@ def recover(journal: Path, wanted: Targets) -> None:
         journal.unlink()
 
 
-def _settle(links: Iterable[Path], wanted: Targets) -> None:
+def _settle(links: Iterable[Path], wanted: Wanted) -> None:
     for link in links:
-        target = wanted.get(link)
+        target = wanted(link)
         if _is(link, target) or (link.exists() and not link.is_symlink()):
             continue  # right already, or a file that is not fran's
         if target is None:

@@ -88,9 +88,10 @@ def recommended_patch(shape: NDArray[np.float64], spacing: Sequence[float], patc
 
 def fits(size: Size, spacing: Sequence[float]) -> bool:
     """Whether DynUNet and SegResNet, as they are shipped, take a patch of this size."""
+    if any(n % m for n, m in zip(size, residual_multiple(spacing), strict=True)):
+        return False
     plan = topology(size, spacing)
-    multiples = zip(size, plan.multiple, residual_multiple(spacing), strict=True)
-    return len(plan.strides) >= 3 and not any(n % first or n % second for n, first, second in multiples)
+    return len(plan.strides) >= 3 and not any(n % m for n, m in zip(size, plan.multiple, strict=True))
 
 
 def _sizes(spacing: Sequence[float], patch_voxels: int) -> Iterator[Size]:

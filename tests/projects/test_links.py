@@ -32,7 +32,7 @@ def test_stale_links_go_after_the_commit(folder: Path) -> None:
     with changing(folder.parent / "journal", before, after) as changed:
         assert changed
     assert found(folder) == {"kept": "a", "moved": "d", "new": "e", "gone": "c"}
-    recover(folder.parent / "journal", after)
+    recover(folder.parent / "journal", after.get)
     assert found(folder) == {"kept": "a", "moved": "d", "new": "e"}
 
 
@@ -46,10 +46,10 @@ def test_killed_before_the_commit(folder: Path) -> None:
     os.waitpid(child, 0)
     assert found(folder) == {"kept": "a", "moved": "d", "new": "e", "gone": "c"}
     (folder / ".tmp-123-new").symlink_to("nowhere")
-    recover(journal, before)
+    recover(journal, before.get)
     assert found(folder) == {"kept": "a", "moved": "b", "gone": "c"}
     assert not journal.exists()
-    recover(journal, before)
+    recover(journal, before.get)
 
 
 def test_failure_puts_back_what_was_there(folder: Path) -> None:

@@ -125,6 +125,15 @@ class Reader:
         found = self._connection.execute("SELECT case_id, fold, test FROM datasources ORDER BY case_id").fetchall()
         return [(row["case_id"], row["fold"], bool(row["test"])) for row in found]
 
+    def raw_file_of(self, link: Path) -> Path | None:
+        """Raw file that a link should lead to, or None where no case has the link."""
+        query = (
+            "SELECT image FROM datasources WHERE img_symlink = :link "
+            "UNION ALL SELECT lm FROM datasources WHERE lm_symlink = :link"
+        )
+        row = self._connection.execute(query, {"link": str(link)}).fetchone()
+        return Path(row[0]) if row else None
+
     def sources(self) -> dict[str, rows.SourceRow]:
         """Datasources by name."""
         query = f"SELECT {', '.join(SOURCE_COLUMNS)} FROM sources ORDER BY name"
