@@ -112,13 +112,17 @@ class CropDataset(Dataset[Sample]):
         return start[0], start[1], start[2]
 
     def _foreground_centre(self, case_id: str, draw: np.random.Generator) -> NDArray[np.generic] | None:
-        present = self.source.channels_present(case_id)
-        weights = np.array([self.class_weights[channel] for channel in present])
-        if not weights.sum():
-            return None
-        channel = present[int(draw.choice(len(present), p=weights / weights.sum()))]
-        voxels = self.source.foreground(case_id, channel)
-        return voxels[int(draw.integers(len(voxels)))] if len(voxels) else None
+        """A voxel of a class drawn by weight; of another where none of its voxels are stored (fg_indices_exclude)."""
+        weights = {c: w for c in self.source.channels_present(case_id) if (w := self.class_weights[c])}
+        while weights:
+            shares = np.array(list(weights.values()))
+            channel = list(weights)[int(draw.choice(len(shares), p=shares / shares.sum()))]
+            voxels = self.source.foreground(case_id, channel)
+            if len(voxels):
+                centre: NDArray[np.generic] = voxels[int(draw.integers(len(voxels)))]
+                return centre
+            del weights[channel]
+        return None
 
 
 class CaseDataset(Dataset[Sample]):

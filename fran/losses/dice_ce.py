@@ -92,7 +92,8 @@ def _voxel_weights(target: Tensor, class_weights: Tensor | None) -> Tensor:
     if class_weights is None:
         return torch.tensor(1.0 / target.numel(), device=target.device)
     weight = class_weights[target]
-    return weight / weight.sum()
+    # a crop may hold only classes of weight 0
+    return weight / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
 
 
 def _sums(p: Tensor, true: Tensor, target: Tensor, *, batch: bool) -> tuple[Tensor, Tensor, Tensor]:

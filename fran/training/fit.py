@@ -16,7 +16,7 @@ from torch import nn
 from fran.augmentation.batched import BatchAugmentation
 from fran.augmentation.settings import AugmentationSettings, safe_flips
 from fran.data.datamodule import CropDataModule
-from fran.errors import FranError
+from fran.errors import ConfigError, FranError
 from fran.io.checkpoint import BEST, FORMAT, LAST
 from fran.labels import LabelScheme
 from fran.networks.build import build_network, check_patch_size, fill_spec
@@ -127,6 +127,7 @@ def make_module(spec: TrainSpec, network: nn.Module, budget: Budget) -> Segmenta
     """Lightning module of a training."""
     settings, augmentation = spec.trainer, spec.augmentation
     names = spec.data.labels.channel_names[1:]
+    check_class_weights(settings.loss.class_weights, spec.data.labels)
     flips = augmentation.flip_p if augmentation.flip_lateral_labels else safe_flips(augmentation.flip_p, names)
     if flips != list(augmentation.flip_p):
         log.info("label names tell sides apart: flip_p becomes %s; augmentation.flip_lateral_labels prevents it", flips)
@@ -146,6 +147,13 @@ def make_module(spec: TrainSpec, network: nn.Module, budget: Budget) -> Segmenta
         validation=ValidationSettings(settings.val_overlap, settings.val_tile_batch),
         channels_last=settings.channels_last,
     )
+
+
+def check_class_weights(weights: Sequence[float] | None, labels: LabelScheme) -> None:
+    """Raise `ConfigError` when there is not one weight for each class."""
+    if weights is not None and len(weights) != labels.n_classes:
+        expected = f"one weight for each of {', '.join(labels.channel_names)}"
+        raise ConfigError(f"trainer.loss.class_weights: expected {expected}, found {len(weights)}: {list(weights)}")
 
 
 def make_trainer(

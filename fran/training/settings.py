@@ -54,6 +54,9 @@ class OptimiserSettings:
             "name": self.name in OPTIMISERS or choices(self.name, OPTIMISERS),
             "schedule": self.schedule in SCHEDULES or choices(self.schedule, SCHEDULES),
             "lr": self.lr > 0 or "a number above 0",
+            "weight_decay": self.weight_decay >= 0 or "0 or more",
+            "momentum": 0 <= self.momentum < 1 or "a share, 0 up to but not including 1",
+            "clip_norm": self.clip_norm >= 0 or "a number above 0, or 0 for no limit",
             "warmup": 0 <= self.warmup < 1 or "a share, 0 up to but not including 1",
             "final_lr_share": 0 <= self.final_lr_share < 1 or "a share, 0 up to but not including 1",
         }
@@ -78,6 +81,21 @@ class LossSettings:
     include_background: bool = False
     smooth: float = 1e-5
     class_weights: list[float] | None = None
+
+    def problems(self) -> list[SettingProblem]:
+        """What the types cannot rule out."""
+        weights = self.class_weights
+        usable = weights is None or (min(weights, default=-1) >= 0 and sum(weights) > 0)
+        wanted = {
+            "dice_weight": self.dice_weight >= 0 or "0 or more",
+            "ce_weight": self.ce_weight >= 0 or "0 or more",
+            # without it a class that is nowhere makes 0 / 0
+            "smooth": self.smooth > 0 or "a number above 0",
+            "class_weights": usable or "weights of 0 or more, not all of them 0, or null for none",
+        }
+        if not self.dice_weight and not self.ce_weight:
+            wanted["ce_weight"] = "above 0 where dice_weight is 0"
+        return _unmet(self, "trainer.loss", wanted)
 
 
 @dataclass
@@ -146,6 +164,7 @@ class TrainerSettings:
     def problems(self) -> list[SettingProblem]:
         """What the types cannot rule out."""
         wanted: dict[str, bool | str] = {name: getattr(self, name) >= 1 or "1 or more" for name in _AT_LEAST_ONE}
+        wanted |= {name: getattr(self, name) >= 0 or "0 or more" for name in _NOT_NEGATIVE}
         wanted |= {
             "precision": self.precision in PRECISIONS or choices(self.precision, PRECISIONS),
             "cache": self.cache in CACHES or choices(self.cache, CACHES),
@@ -153,7 +172,7 @@ class TrainerSettings:
             "fg_fraction": 0 <= self.fg_fraction <= 1 or "a share from 0 to 1",
             "max_time": self._has_time() or 'seconds above 0 or "HH:MM:SS", or null for no limit',
         }
-        return [*_unmet(self, "trainer", wanted), *self.optimiser.problems()]
+        return [*_unmet(self, "trainer", wanted), *self.optimiser.problems(), *self.loss.problems()]
 
     def check(self) -> None:
         """Raise `ConfigError` naming every impossible setting."""
@@ -167,6 +186,7 @@ class TrainerSettings:
 
 
 _AT_LEAST_ONE = ("max_epochs", "steps_per_epoch", "batch_size", "val_tile_batch")
+_NOT_NEGATIVE = ("val_every_n_epochs", "max_val_cases", "threads", "early_stopping_epochs")
 
 
 def _unmet(settings: object, group: str, wanted: Mapping[str, bool | str]) -> list[SettingProblem]:

@@ -97,6 +97,18 @@ def test_foreground_crops_hold_the_drawn_class_near_the_middle(source):
     assert share < 1
 
 
+def test_a_class_without_stored_voxels_leaves_its_crops_to_the_others(source, monkeypatch):
+    stored = CaseSource.foreground
+    none = np.empty((0, 3), np.int16)
+    monkeypatch.setattr(
+        CaseSource, "foreground", lambda self, c, channel: none if channel == 1 else stored(self, c, channel)
+    )
+    always = CropDataset(source, PATCH, fg_fraction=1.0, seed=1)
+    assert all((always[index][keys.LM] == 2).any() for index in range(20))
+    monkeypatch.setattr(CaseSource, "foreground", lambda self, case_id, channel: none)
+    assert always[0][keys.LM].shape == PATCH
+
+
 def test_foreground_fraction_is_met(source, monkeypatch):
     asked = []
     monkeypatch.setattr(CropDataset, "_foreground_centre", lambda self, case_id, draw: asked.append(case_id))

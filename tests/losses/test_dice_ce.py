@@ -47,6 +47,14 @@ def test_weights_scale_the_terms(pair):
     torch.testing.assert_close(dice_ce_loss(logits, target, Terms(dice_weight=0.0, class_weights=weights)), expected)
 
 
+def test_a_crop_of_classes_without_weight_costs_nothing(pair):
+    logits = pair[0].requires_grad_()
+    weights = torch.tensor([0.0, 1.0, 1.0, 1.0])
+    loss = dice_ce_loss(logits, torch.zeros_like(pair[1]), Terms(dice_weight=0.0, class_weights=weights))
+    assert float(loss.detach()) == 0
+    assert not torch.autograd.grad(loss, logits)[0].any()
+
+
 @pytest.mark.parametrize("batch", [True, False])
 def test_gradient_of_all_settings_together_is_the_numerical_one(batch):
     torch.manual_seed(0)

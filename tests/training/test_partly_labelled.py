@@ -12,8 +12,11 @@ from torch import nn
 
 from fran.data.datamodule import DataSpec
 from fran.errors import CasesFailed
+from fran.io.manifest import Manifest
 from fran.training.fit import fit
 from fran.training.settings import LossSettings
+
+from .conftest import phantoms
 
 FULL, HALF = ("full0", "full1"), tuple(f"half{n}" for n in range(5, 11))
 HELD_OUT = ("full2", "full3")
@@ -69,6 +72,34 @@ def test_validation_leaves_out_what_a_case_does_not_annotate(train, tmp_path):
     with (tmp_path / "run" / "metrics.csv").open() as stream:
         (row,) = csv.DictReader(stream)
     assert (row["val/n_organ"], row["val/n_lesion"]) == ("3", "1")
+
+
+def test_cases_without_any_label_are_trained_and_validated(make_spec, tmp_path):
+    """Empty label maps are kept: they teach background, and have a Dice only where something is predicted."""
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    made = Manifest(folder, "source", {}, "stagekey")
+    for number, drawn in enumerate([(3, 7), (), ()]):
+        made.cases[f"c{number}"] = phantoms.make_case(folder, f"c{number}", number, drawn=drawn)
+    made.save()
+    spec = make_spec(max_epochs=1, fg_fraction=1.0, early_stopping_epochs=1)
+    data = dataclasses.replace(spec.data, manifest=folder, train_ids=("c0", "c1"), val_ids=("c2",))
+    result = fit(dataclasses.replace(spec, data=data), Background())
+    assert all(math.isnan(dice) for dice in result.case_dice["c2"].values())
+    assert math.isnan(result.best_dice)
+    assert result.metrics["val/n_organ"] == 0
+    assert result.best is None
+
+
+class Background(nn.Module):
+    """Always certain of background."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, image):
+        return torch.cat([100 + self.scale * image, image * 0, image * 0], dim=1)
 
 
 def test_without_a_case_that_annotates_it_a_label_has_no_mean(train):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 
 from fran.io.checkpoint import read_model
+
+log = logging.getLogger(__name__)
 
 NAMES = {"1": "anterior", "2": "posterior", "3": "prostate"}
 NUMBERING = {"hippo": {1: 1, 2: 2}, "prostatemr": {1: 3}}  # values in the raw files to values of the network
@@ -80,5 +83,5 @@ def test_outputs_carry_the_values_and_names_of_their_group(fran, fran_home, shar
         files = output / f"{case_id}.nii.gz", raw[source] / "lms" / f"{case_id}.nii.gz"
         for label, dice in dices(*files, NUMBERING[source]).items():
             scores[label].append(dice)
-    print({name: np.round(found, 2).tolist() for name, found in scores.items()})  # shown where the test fails
+    log.info("Dice of held-out cases: %s", {name: np.round(found, 2).tolist() for name, found in scores.items()})
     assert min(np.mean(found) for found in scores.values()) > 0.4
