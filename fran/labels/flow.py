@@ -155,7 +155,7 @@ class LabelFlow:
 
     def origin(self, value: int) -> list[tuple[str, int, str]]:
         """(datasource, raw value, its name) of all that an output value is made of."""
-        return [(t.datasource, t.raw, t.raw_name) for t in self.tracks if t.value == value]
+        return list(self.scheme.origins.get(value, ()))
 
     def describe(self) -> list[LabelRow]:
         """One row for each label of each datasource, in the order of datasources and raw values."""
@@ -181,6 +181,6 @@ class LabelFlow:
         baked = {ds: {k: r.canonical() for k, r in levels.items()} for ds, levels in self.baked.items()}
         flies = {ds: sorted(pairs.items()) for ds, pairs in self.on_the_fly.items()}
         left_out = {ds: list(values) for ds, values in self.unannotated.items()}
-        said: list[Any] = [self.scheme.to_dict(), baked, flies, left_out]
+        said: list[Any] = [list(self.scheme.names.items()), baked, flies, left_out]
         text = json.dumps(said, sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fran.errors import ConfigError, SettingProblem, raise_for_settings
 from fran.labels.classes import chosen_classes, every_label
 from fran.labels.flow import LabelFlow, LabelRules, SourceLabels, Track
 from fran.labels.groups import check_groups, group_labels
 from fran.labels.remapping import IDENTITY, Remapping, composed
-from fran.labels.scheme import LabelScheme
+from fran.labels.scheme import LabelScheme, Origin
 from fran.labels.steps import Claims, imported_tracks, moved, numbered, raw_tracks, stored
 
 Groups = tuple[tuple[str, ...], ...]
 Numbers = Mapping[str, Mapping[int, int]]
+_FEW = 6
 
 
 @dataclass
@@ -48,7 +49,7 @@ def resolve_labels(sources: Sequence[SourceLabels], rules: LabelRules) -> LabelF
     raise_for_settings(found.problems)
     names = [source.name for source in sources]
     return LabelFlow(
-        scheme=scheme,
+        scheme=replace(scheme, origins={v: _origins(v, tracks) for v in scheme.values}),
         stored=on_disk,
         baked={ds: _baked(ds, numbers, rules) for ds in names},
         on_the_fly={ds: {t.stored: t.value for t in tracks if t.datasource == ds and t.stored} for ds in names},
@@ -56,6 +57,10 @@ def resolve_labels(sources: Sequence[SourceLabels], rules: LabelRules) -> LabelF
         tracks=tuple(tracks),
         notes=tuple(dict.fromkeys(found.notes)),
     )
+
+
+def _origins(value: int, tracks: Sequence[Track]) -> tuple[Origin, ...]:
+    return tuple((t.datasource, t.raw, t.raw_name) for t in tracks if t.value == value)
 
 
 def _undeclared(sources: Sequence[SourceLabels]) -> Iterator[SettingProblem]:
@@ -99,8 +104,9 @@ def _to_source(
     remappings = rules.at("source")
     found.notes += _idle("remapping_source", tracks, remappings)
     after, claims = moved(tracks, remappings, scopes)
-    found.problems += _conflicts("lm_groups", _plain(groups), claims)
-    found.problems += _homonyms(after, groups)
+    stated = "null, one group" if rules.groups is None else _plain(groups)
+    found.problems += _conflicts(stated, groups, claims)
+    found.problems += _homonyms(stated, groups, after)
     if len(groups) == 1:
         return after, {}
     labels = {ds: {t.value for t in after if t.datasource == ds} for group in groups for ds in group}
@@ -108,7 +114,7 @@ def _to_source(
     return numbered(after, numbers), numbers
 
 
-def _conflicts(key: str, value: object, claims: Mapping[int, Claims]) -> Iterator[SettingProblem]:
+def _conflicts(stated: object, groups: Groups, claims: Mapping[int, Claims]) -> Iterator[SettingProblem]:
     """One value with two names."""
     for labels in claims.values():
         for label, names in labels.items():
@@ -117,14 +123,14 @@ def _conflicts(key: str, value: object, claims: Mapping[int, Claims]) -> Iterato
                 free = max(labels) + 1
                 *_, last = names.values()
                 yield SettingProblem(
-                    key,
-                    value,
-                    f"one meaning for each label of a group, found {label} to be {said}; put the datasources into "
-                    f"groups of their own, or give one another value: remapping_source={{{last}: {{{label}: {free}}}}}",
+                    "lm_groups",
+                    stated,
+                    f"one meaning for each label of a group, found {label} to be {said}; {_apart(groups)}, or give one "
+                    f"another value: remapping_source={{{last}: {{{label}: {free}}}}}",
                 )
 
 
-def _homonyms(tracks: Sequence[Track], groups: Groups) -> Iterator[SettingProblem]:
+def _homonyms(stated: object, groups: Groups, tracks: Sequence[Track]) -> Iterator[SettingProblem]:
     """One name for two values of a group."""
     for group in groups:
         found: dict[str, dict[int, str]] = {}
@@ -137,10 +143,17 @@ def _homonyms(tracks: Sequence[Track], groups: Groups) -> Iterator[SettingProble
                 kept, (moving, ds) = next(iter(labels)), list(labels.items())[-1]
                 yield SettingProblem(
                     "lm_groups",
-                    _plain(groups),
-                    f"one label for each name of a group, found '{name}' to be {said}; put the datasources into groups "
-                    f"of their own, or make the labels one: remapping_source={{{ds}: {{{moving}: {kept}}}}}",
+                    stated,
+                    f"one label for each name of a group, found '{name}' to be {said}; {_apart(groups)}, or make the "
+                    f"labels one: remapping_source={{{ds}: {{{moving}: {kept}}}}}",
                 )
+
+
+def _apart(groups: Groups) -> str:
+    """Advice to part datasources, spelt out where they are few."""
+    names = [ds for group in groups for ds in group]
+    example = f": lm_groups=[{','.join(f'[{ds}]' for ds in names)}]" if len(names) <= _FEW else ""
+    return f"put the datasources into groups of their own{example}"
 
 
 def _to_stored(tracks: Sequence[Track], rules: LabelRules, found: _Findings) -> list[Track]:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from fran.errors import DataError
 
 MAX_LABEL = 65535
+#: Datasource, label value in its files, name of it there.
+Origin = tuple[str, int, str]
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class LabelScheme:
     Args:
         values: label values in increasing order, 0 left out.
         names: name per value; a value without one is called ``label_<value>``.
+        origins: for a value, the (datasource, value there, name there) of all that it is made of, where that is known.
 
     Example:
         >>> scheme = LabelScheme((3, 117), {3: "kidney"})
@@ -35,6 +38,7 @@ class LabelScheme:
 
     values: tuple[int, ...]
     names: Mapping[int, str] = field(default_factory=dict)
+    origins: Mapping[int, tuple[Origin, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         values = tuple(sorted({int(v) for v in self.values} - {0}))
@@ -42,6 +46,10 @@ class LabelScheme:
             raise DataError(f"labels: expected whole numbers from 1 to {MAX_LABEL}, found {list(values)}")
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "names", {v: str(self.names.get(v, f"label_{v}")) for v in values})
+        origins = {
+            v: tuple((str(ds), int(raw), str(name)) for ds, raw, name in made) for v, made in self.origins.items()
+        }
+        object.__setattr__(self, "origins", {v: origins[v] for v in values if v in origins})
 
     @classmethod
     def from_values(cls, values: Iterable[int], names: Mapping[int, str] | None = None) -> LabelScheme:
@@ -92,9 +100,13 @@ class LabelScheme:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
-        return {"values": list(self.values), "names": {str(v): self.names[v] for v in self.values}}
+        plain: dict[str, Any] = {"values": list(self.values), "names": {str(v): self.names[v] for v in self.values}}
+        if self.origins:
+            plain["origins"] = {str(v): [list(origin) for origin in made] for v, made in self.origins.items()}
+        return plain
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> LabelScheme:
         """Inverse of `to_dict`."""
-        return cls(tuple(stored["values"]), {int(v): name for v, name in stored["names"].items()})
+        names = {int(v): name for v, name in stored["names"].items()}
+        return cls(tuple(stored["values"]), names, {int(v): made for v, made in stored.get("origins", {}).items()})

@@ -17,6 +17,7 @@ from fran.projects.database import CaseRow, Database, PlanRow
 from fran.projects.dropping import DropReport, drop_datasource
 from fran.projects.folders import ProjectFolders, check_title
 from fran.projects.mask_labels import update_rules
+from fran.projects.source_labels import source_labels
 from fran.projects.splits import Fold, Split
 
 
@@ -146,12 +147,14 @@ class Project:
     @property
     def label_groups(self) -> LabelGroups:
         """The numbering that follows from `set_lm_groups`; one group by default."""
-        return self._label_groups(self.training_cases())
+        labels = source_labels(self.cases(), self.database.sources())
+        return group_labels(self.database.setting("lm_groups"), {source.name: source.known for source in labels})
 
     @property
     def output_names(self) -> dict[int, str]:
         """Names of the label values after grouping, which are those of predictions."""
-        return self._output_names(self.training_cases())
+        declared = {name: source.label_names for name, source in self.database.sources().items()}
+        return group_names(self.label_groups, declared)
 
     def set_lm_groups(self, groups: Sequence[Sequence[str]] | None = None) -> LabelGroups:
         """Store which datasources share label values; None is one group with all.
@@ -192,7 +195,7 @@ class Project:
         self.assign_folds(n_folds, seed, reassign)
         cases = self.training_cases()
         found = statistics.maybe_store(self.folders, cases, self._label_names())
-        update_rules(self.folders.mask_labels, self._output_names(cases))
+        update_rules(self.folders.mask_labels, self.output_names)
         return found
 
     @property
@@ -237,13 +240,3 @@ class Project:
         for source in self.database.sources().values():
             names = {**source.label_names, **names}
         return names
-
-    def _label_groups(self, cases: Sequence[CaseRow]) -> LabelGroups:
-        labels: dict[str, set[int]] = {name: set() for name in self.datasources}
-        for case in cases:
-            labels[case.ds] |= set(case.labels)
-        return group_labels(self.database.setting("lm_groups"), labels)
-
-    def _output_names(self, cases: Sequence[CaseRow]) -> dict[int, str]:
-        declared = {name: source.label_names for name, source in self.database.sources().items()}
-        return group_names(self._label_groups(cases), declared)

@@ -14,7 +14,6 @@ from fran.labels import (
     LabelRules,
     LabelTable,
     Remapping,
-    SourceLabels,
     parse_classes,
     parse_remapping,
     resolve_labels,
@@ -24,7 +23,6 @@ from fran.plans.schema import UNSET, Plan
 from fran.workflows.locations import conf_dir, user_conf_dirs
 
 if TYPE_CHECKING:
-    from fran.projects.database import SourceRow
     from fran.projects.project import Project
 
 log = logging.getLogger("fran.labels")
@@ -69,10 +67,12 @@ def label_flow(project: Project, plan: Plan, stages: Sequence[Plan] | None = Non
         SettingsFailed: everything about the plan's labels that cannot work, together.
         ConfigError: the plan names datasources that the project does not have.
     """
+    from fran.projects.source_labels import source_labels
+
     rows = project.database.sources()
     names = chosen_datasources(plan, list(rows))
     rules = label_rules(plan, names, _groups(project, plan, list(rows)), stages)
-    return resolve_labels(source_labels(project, names, rows), rules)
+    return resolve_labels(source_labels(project.cases(), {name: rows[name] for name in names}), rules)
 
 
 def say_notes(flow: LabelFlow) -> None:
@@ -86,11 +86,8 @@ def say_notes(flow: LabelFlow) -> None:
 def partly_annotated(flow: LabelFlow) -> list[str]:
     """A line for each datasource that lacks classes."""
     missing = {ds: ", ".join(flow.scheme.names[v] for v in values) for ds, values in flow.unannotated.items()}
-    return [
-        f"{ds} does not annotate {names}: there, its cases neither teach background nor are judged"
-        for ds, names in missing.items()
-        if names
-    ]
+    meaning = "its cases do not teach these as background and are not judged on them"
+    return [f"{ds} does not annotate {names}: {meaning}" for ds, names in missing.items() if names]
 
 
 def chosen_datasources(plan: Plan, known: Sequence[str]) -> list[str]:
@@ -103,33 +100,6 @@ def chosen_datasources(plan: Plan, known: Sequence[str]) -> list[str]:
         if name not in known:
             raise ConfigError(f"datasources: the project has no datasource '{name}'; {choices(name, list(known))}")
     return list(plan.datasources or known)
-
-
-def source_labels(project: Project, names: Sequence[str], rows: Mapping[str, SourceRow]) -> list[SourceLabels]:
-    """What the database knows about the labels of datasources."""
-    training: dict[str, set[int]] = {name: set() for name in names}
-    testing: dict[str, set[int]] = {name: set() for name in names}
-    for case in project.cases():
-        if case.ds in training:
-            (testing if case.test else training)[case.ds].update(v for v, n in case.labels.items() if v and n)
-    return [
-        SourceLabels(
-            name,
-            frozenset(training[name]),
-            dict(rows[name].label_names),
-            _annotated(rows[name]),
-            frozenset(testing[name] - training[name]),
-        )
-        for name in names
-    ]
-
-
-def _annotated(row: SourceRow) -> frozenset[int] | None:
-    """Values of the labels that a datasource's annotators drew, as stored by value or name."""
-    if row.annotated is None:
-        return None
-    by_name = {name: value for value, name in row.label_names.items()}
-    return frozenset(by_name[item] if item in by_name else int(item) for item in row.annotated)
 
 
 def _groups(project: Project, plan: Plan, known: Sequence[str]) -> Sequence[Sequence[str]] | None:

@@ -40,7 +40,11 @@ def make_model(tmp_path: Path) -> Callable[..., ModelFile]:
             "run": name,
             "project": "kits",
             "network": spec,
-            "labels": {"values": [3, 117], "names": {"3": "kidney", "117": "tumour"}},
+            "labels": {
+                "values": [3, 117],
+                "names": {"3": "kidney", "117": "tumour"},
+                "origins": {"3": [["kits", 1, "kidney"]], "117": [["kits", 2, "tumour"], ["lits", 2, "lesion"]]},
+            },
             "modality": "CT",
             "properties": {"intensity_clip_range": [-500.0, 900.0], "mean_fg": 50.0, "std_fg": 10.0},
             "spacing": [0.8, 1.2, 3.0],

@@ -72,6 +72,7 @@ def test_provenance(images: Path, predictor: Predictor, tmp_path: Path) -> None:
     checkpoint = predictor.models[0].path
     assert model == {"run": "run1", "checkpoint": "best.ckpt", "digest": file_digest(checkpoint)}
     assert stored["labels"]["names"] == {"3": "kidney", "117": "tumour"}
+    assert stored["labels"]["origins"]["117"] == [["kits", 2, "tumour"], ["lits", 2, "lesion"]]
     assert stored["settings"] == {"overlap": 0.5, "precision": "32"}
     assert stored["grid"]["shape"] == [7, 6, 5]
     assert set(stored["seconds"]) == {"prepare", "network", "export", "all"}

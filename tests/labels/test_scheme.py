@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -37,3 +39,11 @@ def test_zero_and_repetitions_are_no_labels() -> None:
     scheme = LabelScheme.from_values([0, 3, 3, 1], {3: "cyst", 9: "elsewhere"})
     assert scheme.values == (1, 3)
     assert scheme.channel_names == ["background", "label_1", "cyst"]
+
+
+def test_what_a_class_is_made_of_is_kept() -> None:
+    scheme = LabelScheme((2, 9), {2: "tumour"}, {2: (("kits", 2, "tumour"), ("lits", 3, "lesion")), 5: ()})
+    assert scheme.origins == {2: (("kits", 2, "tumour"), ("lits", 3, "lesion"))}
+    stored = json.loads(json.dumps(scheme.to_dict()))
+    assert LabelScheme.from_dict(stored) == scheme
+    assert "origins" not in LabelScheme((2, 9)).to_dict()

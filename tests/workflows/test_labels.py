@@ -18,6 +18,7 @@ from fran.plans.schema import Plan
 from fran.projects.folders import ProjectFolders
 from fran.projects.project import Project
 from fran.workflows.label_flow import label_flow, label_table, table_path
+from fran.workflows.plan_data import plan_data
 from fran.workflows.preprocess import bring_up_to_date
 from fran.workflows.schema import PreprocessConfig
 
@@ -25,6 +26,7 @@ SPACING_MM = (0.9, 2.0, 1.1)
 AFFINE = np.array([[0.9, 0.0, 0.0, -5.0], [0.0, 0.0, -2.0, 40.0], [0.0, 1.1, 0.0, 3.0], [0.0, 0.0, 0.0, 1.0]])
 NAMES = {"kits": {1: "kidney", 2: "tumour"}, "lits": {1: "liver", 3: "tumour"}}
 APART = [["kits"], ["lits"]]
+CROP = {"mode": "lbd", "expand_by": 100.0}  # a margin wider than the volume, so that voxels stay where they are
 
 
 def write_source(folder: Path, names: dict[int, str], n: int) -> Path:
@@ -64,10 +66,11 @@ def plan(**keys: object) -> Plan:
 
 def channels(project: Project, of: Plan, case_id: str) -> tuple[np.ndarray, LabelFlow]:
     """What a network would see of a case, after preprocessing it."""
-    flow = label_flow(project, of)
-    folder = bring_up_to_date(project, of, PreprocessConfig(num_processes=1)).folder
+    data = plan_data(project, [of])
+    bring_up_to_date(project, data, PreprocessConfig(num_processes=1))
+    flow = data.flow
     source = CaseSource(
-        Manifest.load(folder), [case_id], flow.scheme, {}, label_maps=flow.on_the_fly, unannotated=flow.unannotated
+        Manifest.load(data.folder), [case_id], flow.scheme, {}, label_maps=flow.on_the_fly, unannotated=flow.unannotated
     )
     return source.volume(case_id)[1], flow
 
@@ -90,6 +93,8 @@ def raw_labels(project: Project, case_id: str) -> np.ndarray:
         ({"lm_groups": APART, "remapping_train": {4: 2, "rest": "keep"}}, "lits_0", {1: "liver", 3: "tumour"}),
         ({"datasources": ["lits"]}, "lits_0", {1: "liver", 3: "tumour"}),
         ({"datasources": ["lits"], "remapping_train": [[3], [0]]}, "lits_0", {1: "liver", 3: "background"}),
+        ({"lm_groups": APART, "remapping_lbd": {4: 2}, **CROP}, "lits_0", {1: "liver", 3: "tumour"}),
+        ({"lm_groups": APART, "remapping_lbd": {2: 9, 4: 9}, **CROP}, "kits_0", {1: "kidney", 2: "tumour"}),
     ],
 )
 def test_every_voxel_becomes_the_channel_of_its_name(
@@ -101,6 +106,23 @@ def test_every_voxel_becomes_the_channel_of_its_name(
     assert sorted(names) == np.unique(drawn).tolist()
     for value, name in names.items():
         assert {flow.scheme.channel_names[c] for c in np.unique(seen[drawn == value])} == {name}
+
+
+def test_merged_imported_labels_are_classes_and_never_win(project: Project, raw: Path, tmp_path: Path) -> None:
+    for path in (raw / "lits" / "lms").iterdir():
+        theirs = nibabel.load(path)
+        lm = np.full(theirs.shape, 5, np.uint8)
+        lm[:, :, :1] = 7
+        (tmp_path / "maps").mkdir(exist_ok=True)
+        nibabel.save(nibabel.Nifti1Image(lm, theirs.affine), tmp_path / "maps" / path.name)
+    imported = {"imported_folder": str(tmp_path / "maps"), "merge_imported_labels": True}
+    of = plan(datasources=["lits"], imported_labels=[5], remapping_imported={5: 20, 7: 21}, **imported, **CROP)
+    seen, flow = channels(project, of, "lits_0")
+    assert dict(flow.scheme.names) == {1: "liver", 3: "tumour", 20: "label_20"}
+    drawn = raw_labels(project, "lits_0")
+    maps = read_volume(tmp_path / "maps" / "lits_0.nii.gz", role="lm").array
+    expected = np.where(drawn > 0, drawn, np.where(maps == 5, 20, 0))
+    np.testing.assert_array_equal(flow.scheme.from_channels(seen), expected)
 
 
 def test_predictions_of_one_datasource_have_its_own_values(project: Project) -> None:
