@@ -92,7 +92,7 @@ def add_datasources(
         links.recover(folders.link_journal, transaction.raw_file_of)
         problems = _Problems(strict)
         rows = _admitted(folders, former, datasources, report.scans, problems)
-        for problem in label_name_problems(sources, [ds for ds, _ in datasources]):
+        for problem in label_name_problems(sources, [ds for ds, _ in datasources], transaction.setting("lm_groups")):
             problems.say(problem.case_id, problem)
         _sort_out(former, rows, report)
         with links.changing(folders.link_journal, before, links.targets({**former, **rows}.values())) as changed:

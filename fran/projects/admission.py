@@ -150,17 +150,23 @@ def fold_case(case: CaseRow) -> FoldCase:
     return FoldCase(case.case_id, case.patient, case.ds, frozenset(case.labels), content, case.test)
 
 
-def label_name_problems(sources: Mapping[str, SourceRow], added: Sequence[Datasource]) -> Iterable[CaseProblem]:
-    """Warnings about values that have one name here and another there; `case_id` is the datasource that is added."""
-    names: dict[int, tuple[str, str]] = {}
+def label_name_problems(
+    sources: Mapping[str, SourceRow], added: Sequence[Datasource], lm_groups: Sequence[Sequence[str]] | None
+) -> Iterable[CaseProblem]:
+    """Warnings about values that have one name here and another there, in datasources that no label groups part.
+
+    `case_id` is the datasource that is added.
+    """
+    group = {name: index for index, names in enumerate(lm_groups or []) for name in names}
+    names: dict[tuple[int | None, int], tuple[str, str]] = {}
     fresh = {d.name for d in added}
     known = {name: source.label_names for name, source in sources.items()} | {d.name: d.labels or {} for d in added}
     for ds, labels in sorted(known.items()):
         for value, name in labels.items():
-            other, first = names.setdefault(value, (name, ds))
+            other, first = names.setdefault((group.get(ds), value), (name, ds))
             if other != name and fresh & {ds, first}:
                 found = f"'{other}' in {first}, '{name}' in {ds}"
-                step = "put the datasources into different label groups (set_lm_groups), or correct the names"
+                step = "put the datasources into different label groups (fran project groups), or correct the names"
                 owner = ds if ds in fresh else first
                 yield CaseProblem(owner, LABELS_FILE, f"label {value}", "one name a value", found, step, "warning")
 

@@ -148,7 +148,14 @@ class Project:
     def label_groups(self) -> LabelGroups:
         """The numbering that follows from `set_lm_groups`; one group by default."""
         labels = source_labels(self.cases(), self.database.sources())
-        return group_labels(self.database.setting("lm_groups"), {source.name: source.known for source in labels})
+        groups = self.database.setting("lm_groups")
+        try:
+            return group_labels(groups, {source.name: source.known for source in labels})
+        except ConfigError as error:
+            stored = ",".join(f"[{','.join(group)}]" for group in groups)
+            missing = ",".join(ds for ds in self.datasources if not any(ds in group for group in groups))
+            command = f"fran project groups project={self.title} 'lm_groups=[{stored},[{missing}]]'"
+            raise ConfigError(f"{error}; put it into one, for example: {command}") from error
 
     @property
     def output_names(self) -> dict[int, str]:

@@ -1,29 +1,20 @@
-"""qc.json: what the last check of each datasource found, for people and for other programs."""
+"""qc.json of a project: what the last check of each datasource found."""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 
-from fran.io.files import write_json
+from fran.datasources import verdicts
+from fran.datasources.verdicts import VERDICTS, Quality
 from fran.projects.database import Transaction
-
-_RANK = ("ok", "note", "warning", "error")
 
 
 def write_qc(path: Path, transaction: Transaction) -> None:
-    """Write every verdict: the worst of each case, how many cases there are of each, and all problems in full."""
-    verdicts = transaction.verdicts()
-    worst = {case_id: "ok" for case_id, *_ in transaction.places()}
-    for verdict in verdicts:
-        problem = verdict.problem
-        if problem.case_id != verdict.ds:
-            worst[problem.case_id] = max(worst.get(problem.case_id, "ok"), problem.severity, key=_RANK.index)
-    counts = Counter(worst.values())
-    content = {
-        "counts": {severity: counts[severity] for severity in _RANK},
-        "cases": worst,
-        "problems": [{"datasource": v.ds, **asdict(v.problem)} for v in verdicts],
-    }
-    write_json(path, content)
+    """Write every stored verdict, in the form of `fran.datasources.verdicts.write_qc`."""
+    cases = {case_id: "ok" for case_id, *_ in transaction.places()}
+    found = [(verdict.ds, verdict.problem) for verdict in transaction.verdicts()]
+    for ds, problem in found:
+        if problem.case_id != ds:
+            worst = max(cases.get(problem.case_id, "ok"), problem.severity, key=VERDICTS.index)
+            cases[problem.case_id] = worst
+    verdicts.write_qc(path, Quality(dict(sorted(cases.items())), found))

@@ -51,6 +51,8 @@ def init(job: Job[InitConfig]) -> None:
     show_quality(quality, f"project {config.project.title}")
     log.debug("%s", as_text(quality, "verdicts"))
     register_files(config.project, entries)
+    if config.lm_groups is not None:
+        project.set_lm_groups(config.lm_groups)
     if project.training_cases():
         project.maybe_store_projectwide_properties()
         _say(project)
@@ -79,14 +81,18 @@ def _write_new(path: Path, content: dict[str, object]) -> None:
 
 
 def _say(project: Project) -> None:
-    properties = project.properties
-    names = ", ".join(f"{v} {n}" for v, n in project.labels.names.items())
-    spacing = " x ".join(f"{s:.3g}" for s in properties["spacing_median"])
-    tests = len(project) - len(project.training_cases())
-    log.info(
-        "project %s: %d cases (%d kept for testing), labels: %s", project.project_title, len(project), tests, names
-    )
-    log.info("median spacing %s mm; %s", spacing, project.folders.global_properties)
+    """The essentials; `fran project status` and `fran project properties` tell the rest."""
+    from fran.projects.status import project_status
+
+    found, properties = project_status(project), project.properties
+    tests, title = found["n_test"], project.project_title
+    log.info("project %s: %d cases (%d kept for testing), %s", title, len(project), tests, project.folders.project)
+    sizes = [sum(counts.values()) for _, counts in sorted(found["folds"]["cases"].items())]
+    log.info("folds of %s cases", ", ".join(map(str, sizes)))
+    labels = (f"{row['value']} {row['name']} ({row['n_cases']} cases)" for row in found["labels"])
+    log.info("labels: %s", ", ".join(labels))
+    overrides = " ".join(f"'{text}'" if "[" in text else text for text in properties["recommendation"]["overrides"])
+    log.info("recommended: %s   (why: fran project properties project=%s)", overrides, title)
 
 
 def translate(arguments: Sequence[str]) -> list[str]:

@@ -197,6 +197,8 @@ def test_one_value_with_two_names(project: Project, kits: Path, lits: Path) -> N
     report = project.add_data(sources)
     (problem,) = [p for p in report.problems if p.what == "label 1"]
     assert "'kidney' in kits, 'liver' in lits" in problem.found
+    project.set_lm_groups([["kits"], ["lits"]])
+    assert not [p for p in project.add_data(sources).problems if p.what == "label 1"]
 
 
 def test_mask_labels_keep_what_a_person_wrote(project: Project, kits: Path) -> None:

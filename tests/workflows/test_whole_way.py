@@ -30,8 +30,8 @@ def test_a_broken_pair_among_good_ones_is_named_and_left_out(fran, tmp_path: Pat
     broken.write_bytes(broken.read_bytes()[:200])
     done = fran("init", "-t", "demo", "-i", str(raw))
     assert done.returncode == 1
-    assert broken.name in done.stderr
-    assert "repair or replace the file" in done.stderr
+    assert broken.name in done.stdout
+    assert "repair or replace the file" in done.stdout
     assert "project demo: 2 cases" in done.stderr
     assert "Traceback" not in done.stderr
 
