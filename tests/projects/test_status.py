@@ -38,7 +38,11 @@ def test_cases_folds_and_labels(both: Project) -> None:
     assert sum(counts["kits"] for counts in found["folds"]["cases"].values()) == 6
     assert found["folds"]["digest"] == both.split(0).digest
     rows = {row["name"]: row for row in found["labels"]}
-    assert {name: (row["value"], row["n_cases"]) for name, row in rows.items()} == {"kidney": (1, 6), "cyst": (2, 3)}
+    assert {name: (row["value"], row["n_cases"]) for name, row in rows.items()} == {
+        "kidney": (1, 6),
+        "cyst": (2, 3),
+        "label_3": (3, 0),
+    }
     assert rows["cyst"]["n_voxels"] == sum(c.labels.get(2, 0) for c in both.training_cases())
     assert json.loads(json.dumps(found)) == found
 

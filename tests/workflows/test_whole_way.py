@@ -31,7 +31,7 @@ def test_a_broken_pair_among_good_ones_is_named_and_left_out(fran, tmp_path: Pat
     done = fran("init", "-t", "demo", "-i", str(raw))
     assert done.returncode == 1
     assert broken.name in done.stdout
-    assert "repair or replace the file" in done.stdout
+    assert "copy it again from its source" in done.stdout
     assert "project demo: 2 cases" in done.stderr
     assert "Traceback" not in done.stderr
 
