@@ -201,8 +201,9 @@ class Project:
         """
         self.assign_folds(n_folds, seed, reassign)
         cases = self.training_cases()
-        found = statistics.maybe_store(self.folders, cases, self._label_names())
-        update_rules(self.folders.mask_labels, self.output_names)
+        mapping, names = self.label_groups.mapping, self.output_names
+        found = statistics.maybe_store(self.folders, cases, mapping, names)
+        update_rules(self.folders.mask_labels, names)
         return found
 
     @property

@@ -36,7 +36,7 @@ _VERSION = 2  # to be raised with every change of a formula
 
 @dataclass(frozen=True)
 class PropertyCase:
-    """A training case; `foreground` is None where nothing is labelled."""
+    """A training case: `labels` by value of the output, no `foreground` where nothing is labelled."""
 
     case_id: str
     datasource: str

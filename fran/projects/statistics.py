@@ -15,19 +15,30 @@ from fran.projects.pooling import SAMPLE_VOXELS, pooled
 from fran.projects.properties import PropertyCase, global_properties, inputs_digest
 
 
-def maybe_store(folders: ProjectFolders, cases: Sequence[CaseRow], label_names: Mapping[int, str]) -> dict[str, Any]:
+def maybe_store(
+    folders: ProjectFolders,
+    cases: Sequence[CaseRow],
+    mapping: Mapping[str, Mapping[int, int]],
+    label_names: Mapping[int, str],
+) -> dict[str, Any]:
     """Global properties of the training cases `cases`, computed unless those on disk are of the same cases.
+
+    Args:
+        folders: of the project.
+        cases: training cases.
+        mapping: for each datasource, output value by value in its files.
+        label_names: by value of the output.
 
     Raises:
         StoreError: the statistics of a case are missing.
         DataError: no case has foreground.
     """
-    named = {v: label_names.get(v, f"label_{v}") for case in cases for v in case.labels}
+    named = {v: label_names[v] for case in cases for v in _output_labels(case, mapping)}
     digest = inputs_digest((c.case_id, c.image_digest, c.lm_digest, c.modality) for c in cases)
     path = folders.global_properties
     stored = read_json(path) if path.exists() else {}
     if stored.get("inputs") != digest or stored.get("label_names") != {str(v): n for v, n in named.items()}:
-        stored = _compute(folders, cases, label_names) | {"inputs": digest}
+        stored = _compute(folders, cases, mapping, label_names) | {"inputs": digest}
         write_json(path, stored)
     return dict(stored)
 
@@ -47,7 +58,17 @@ def stored(folders: ProjectFolders) -> dict[str, Any]:
     return dict(read_json(path))
 
 
-def _compute(folders: ProjectFolders, cases: Sequence[CaseRow], label_names: Mapping[int, str]) -> dict[str, Any]:
+def _output_labels(case: CaseRow, mapping: Mapping[str, Mapping[int, int]]) -> dict[int, int]:
+    """Voxels by value of the output."""
+    return {mapping[case.ds][value]: n for value, n in case.labels.items()}
+
+
+def _compute(
+    folders: ProjectFolders,
+    cases: Sequence[CaseRow],
+    mapping: Mapping[str, Mapping[int, int]],
+    label_names: Mapping[int, str],
+) -> dict[str, Any]:
     facts: dict[str, CaseFacts] = {}
     for ds in {case.ds for case in cases}:
         facts |= read_facts(folders.statistics(ds))
@@ -58,7 +79,11 @@ def _compute(folders: ProjectFolders, cases: Sequence[CaseRow], label_names: Map
             f"{', '.join(missing[:10])}; run fran init (add_data) again for their datasource"
         )
     measured = [
-        PropertyCase(c.case_id, c.ds, c.modality, c.spacing_mm, c.size, c.labels, facts[c.case_id].foreground)
+        PropertyCase(
+            *(c.case_id, c.ds, c.modality, c.spacing_mm, c.size),
+            labels=_output_labels(c, mapping),
+            foreground=facts[c.case_id].foreground,
+        )
         for c in cases
     ]
     sources = {case.case_id: case.ds for case in cases}

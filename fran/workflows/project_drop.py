@@ -13,7 +13,8 @@ def project_drop(job: Job[ProjectDropConfig]) -> None:
     config = job.config
     project = existing_project(config.paths, config.project)
     report = project.drop_data(config.name)
-    say(f"{report.name}: {len(report.cases)} cases left project {project.title}, which has {len(project)} now")
+    n = len(report.cases)
+    say(f"{report.name}: {n} case{'s' * (n != 1)} left project {project.title}, which has {len(project)} now")
     for stage, held in report.unused:
         say(f"no longer used: {len(held)} cases in {stage.folder}, whose files stay")
     if any(case.has_foreground for case in project.training_cases()):

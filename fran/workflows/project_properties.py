@@ -86,7 +86,7 @@ def _say_labels(found: dict[str, Any]) -> None:
         (value, name, found["label_cases"][value], f"{found['label_voxels'][value]:,}")
         for value, name in found["label_names"].items()
     ]
-    show_table("Labels as in the files", ("value", "name", "cases", "voxels"), rows)
+    show_table("Labels of the output", ("value", "name", "cases", "voxels"), rows)
     say("")
 
 

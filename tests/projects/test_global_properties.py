@@ -171,3 +171,13 @@ def test_statistics_that_are_gone(project: Project, kits: Path) -> None:
     shutil.rmtree(project.folders.statistics("kits"))
     with pytest.raises(StoreError, match=r"found none for kits_00, .*run fran init"):
         project.maybe_store_projectwide_properties()
+
+
+def test_labels_are_those_of_the_output(project: Project, kits: Path, lits: Path) -> None:
+    names_of_kits, names_of_lits = {1: "kidney", 2: "cyst"}, {1: "liver", 3: "cyst"}
+    project.add_data([Datasource(kits, labels=names_of_kits), Datasource(lits, labels=names_of_lits)])
+    assert project.maybe_store_projectwide_properties()["labels_all"] == [1, 2, 3]
+    project.set_lm_groups([["kits"], ["lits"]])
+    found = project.maybe_store_projectwide_properties()
+    assert found["label_names"] == {"1": "kidney", "2": "kits_cyst", "3": "liver", "4": "lits_cyst"}
+    assert found["label_cases"] == {"1": 6, "2": 3, "3": 4, "4": 2}
