@@ -30,6 +30,7 @@ def settle(drafts: Sequence[Draft], ledger: Ledger) -> list[Draft]:
     both = _beside(table, sheets)
     for draft in both.values():
         _add_null_remapping(draft, both)
+        _mind_localiser(draft, both, ledger)
         _check_lengths(draft, both, ledger)
     _break_circles(both, ledger)
     _orphans(both, ledger)
@@ -121,6 +122,14 @@ def _add_null_remapping(draft: Draft, known: Mapping[str, Draft]) -> None:
     """A plan with imported label maps has to say how they are renumbered; the old blank cell meant "not at all"."""
     if draft.values.get("imported_folder") and "remapping_imported" not in effective(draft, known):
         draft.values["remapping_imported"] = None
+
+
+def _mind_localiser(draft: Draft, known: Mapping[str, Draft], ledger: Ledger) -> None:
+    """The old program had one localiser in its code; fran's plans name theirs."""
+    values = effective(draft, known)
+    mode = MODE_ALIASES.get(str(values.get("mode")), values.get("mode"))
+    if mode == "rbd" and not values.get("localiser") and not values.get("imported_folder"):
+        ledger.notes.append(f"plan {draft.name}: mode rbd crops to a localiser, which fran asks for: localiser=<a run>")
 
 
 def _check_lengths(draft: Draft, known: Mapping[str, Draft], ledger: Ledger) -> None:

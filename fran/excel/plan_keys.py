@@ -184,6 +184,7 @@ PLAN_KEYS: dict[str, PlanKey] = {
     "imported_folder": PlanKey("imported_folder", _folder, "$cold_storage_folder and its like are ${paths.cold}, ..."),
     "imported_labels": PlanKey("imported_labels", _imported_labels),
     "merge_imported_labels": PlanKey("merge_imported_labels", truth),
+    "localiser": PlanKey("localiser", _text),
     "localiser_regions": PlanKey("localiser_regions", names),
     "remapping_source": PlanKey("remapping_source", remapping, _REMAPPING),
     "remapping_lbd": PlanKey("remapping_lbd", remapping, _REMAPPING),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 
 import pytest
 
 from fran.excel.docs import tables, with_tables
 from fran.excel.fran_sheet import known_keys
 from fran.excel.parameter_keys import SHEETS, Rule
-from fran.excel.plan_keys import NOT_KEYS, PLAN_KEYS
+from fran.excel.plan_keys import NOT_KEYS, PLAN_KEYS, REFERENCES
+from fran.plans.schema import Plan
 from fran.tuning.domains import KINDS
 from tests.excel.conftest import REPOSITORY
 
@@ -34,6 +36,11 @@ def test_every_new_key_exists() -> None:
     keys = {key for rule in rules for key in (*rule.keys, rule.p_key) if key}
     keys |= {rule.key for rule in PLAN_KEYS.values()}
     assert {key for key in keys if key not in known and not key.startswith("model.")} == set()
+
+
+def test_every_key_of_a_plan_can_be_imported() -> None:
+    """A new key of the schema needs its row here, or exported tables would lose it."""
+    assert {rule.key for rule in PLAN_KEYS.values()} | {*REFERENCES, "plan_name"} == {f.name for f in fields(Plan)}
 
 
 def test_every_domain_is_described() -> None:
