@@ -60,7 +60,7 @@ def test_every_defect_is_one_failed_case(shared_data: Path, tmp_path: Path) -> N
     assert {p.case_id for p in failed.value.problems} == bad
     assert set(Manifest.load(tmp_path).cases) == {job.case_id for job in jobs} - bad
     kinds = {p.case_id: p.what for p in failed.value.problems}
-    assert set(kinds.values()) <= {"DataError", "GeometryError"}, kinds
+    assert set(kinds.values()) <= {"DataError", "GeometryError", "LabelValueError"}, kinds
 
 
 def test_odd_but_valid_cases_go_through(shared_data: Path, tmp_path: Path) -> None:
