@@ -160,8 +160,7 @@ class Project:
     @property
     def output_names(self) -> dict[int, str]:
         """Names of the label values after grouping, which are those of predictions."""
-        declared = {name: source.label_names for name, source in self.database.sources().items()}
-        return group_names(self.label_groups, declared)
+        return self._names_of(self.label_groups)
 
     def set_lm_groups(self, groups: Sequence[Sequence[str]] | None = None) -> LabelGroups:
         """Store which datasources share label values; None is one group with all.
@@ -201,8 +200,9 @@ class Project:
         """
         self.assign_folds(n_folds, seed, reassign)
         cases = self.training_cases()
-        mapping, names = self.label_groups.mapping, self.output_names
-        found = statistics.maybe_store(self.folders, cases, mapping, names)
+        groups = self.label_groups
+        names = self._names_of(groups)
+        found = statistics.maybe_store(self.folders, cases, groups.mapping, names)
         update_rules(self.folders.mask_labels, names)
         return found
 
@@ -241,6 +241,10 @@ class Project:
         for folder in doomed:
             if folder.exists():
                 shutil.rmtree(folder)
+
+    def _names_of(self, groups: LabelGroups) -> dict[int, str]:
+        declared = {name: source.label_names for name, source in self.database.sources().items()}
+        return group_names(groups, declared)
 
     def _label_names(self) -> dict[int, str]:
         """Declared names by value; where datasources differ, the first in alphabetical order."""
