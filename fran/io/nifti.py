@@ -15,6 +15,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+from isal import isal_zlib
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
@@ -145,9 +146,9 @@ def _payload(path: Path, content: bytes, needed: int) -> bytes:
 def _inflate(path: Path, content: bytes, needed: int) -> bytes:
     """The first `needed` bytes of a gzip stream that is read to its end: there its checksum sits.
 
-    Deflate in one call is about twice as fast as a `gzip.GzipFile`, which goes through small buffers.
+    ISA-L takes half the time of zlib, and one call half the time of a `gzip.GzipFile` with its small buffers.
     """
-    member = zlib.decompressobj(wbits=31)
+    member = isal_zlib.decompressobj(wbits=31)
     try:
         payload = member.decompress(content, needed)
         trailing = 0
@@ -157,7 +158,7 @@ def _inflate(path: Path, content: bytes, needed: int) -> bytes:
         if member.eof and not is_gzip(member.unused_data):
             return payload
         return _inflate_members(path, content, needed)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error, isal_zlib.IsalError) as error:
         raise DataError(f"{path}: truncated or corrupt: {error}; copy it again from its source") from error
 
 

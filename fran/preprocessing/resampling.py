@@ -1,14 +1,15 @@
 """Separable resampling between two grids whose axes are parallel, in blocks that bound the memory.
 
-Along each axis a destination voxel is a weighted sum of a few source voxels: two for interpolation, and where the
-destination is coarser the triangle is widened by the scale, which is the usual protection against aliasing (as in
-image libraries' antialiased bilinear resizing). Beyond the volume the edge voxel is repeated. Sums are element-wise and
-never go through a BLAS, so that the result does not depend on the number of threads.
+Along each axis a destination voxel is a weighted sum of a few source voxels. Images take a Lanczos kernel (three
+lobes), label indicators a cubic one, scores a triangle, whose weights are never negative. Where the destination is
+coarser the kernel is widened, which is the usual protection against aliasing. Beyond the volume the edge voxel is
+repeated. Sums are element-wise and never go through a BLAS, so that the result depends neither on the number of threads
+nor on the machine. The choice of kernels is measured in benchmarks/bench_resampling.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Protocol, TypeVar
@@ -23,6 +24,42 @@ FloatArray = NDArray[np.float32]
 ScalarT = TypeVar("ScalarT", bound=np.generic)
 
 BLOCK_VOX = 64
+
+
+def _triangle(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    weights: NDArray[np.float64] = np.clip(1 - np.abs(x), 0, None)
+    return weights
+
+
+def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    # Keys, IEEE Trans. ASSP 29 (1981) 1153, with a = -0.75
+    a, x = -0.75, np.abs(x)
+    inner, outer = (a + 2) * x**3 - (a + 3) * x**2 + 1, a * (x**3 - 5 * x**2 + 8 * x - 4)
+    return np.where(x < 1, inner, np.where(x < 2, outer, 0))
+
+
+def _lanczos(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    # Duchon, J. Appl. Meteorol. 18 (1979) 1016
+    return np.where(np.abs(x) < 3, np.sinc(x) * np.sinc(x / 3), 0)
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """How voxels are weighted by their distance.
+
+    Attributes:
+        weight: of a distance in units of the (widened) voxel.
+        support: distance beyond which it is 0.
+        widening: 1 widens by the whole scale, so that nothing the coarser grid cannot hold gets through; less keeps
+            more detail and lets a little aliasing pass.
+    """
+
+    weight: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    support: int
+    widening: float
+
+
+_IMAGE, _LABELS, _SCORES = _Kernel(_lanczos, 3, 0.5), _Kernel(_cubic, 2, 1.0), _Kernel(_triangle, 1, 1.0)
 
 
 class Scores(Protocol):
@@ -61,21 +98,20 @@ class _Taps:
         return slice(first, last + 1), _Taps(indices[used] - first, weights[used], False, self.axis)
 
 
-def _axis_taps(axis: int, scale: float, offset: float, n_src: int, n_dst: int) -> _Taps:
+def _axis_taps(kernel: _Kernel, axis: int, scale: float, offset: float, n_src: int, n_dst: int) -> _Taps:
     centres = scale * np.arange(n_dst) + offset
     identity = scale == 1 and offset == 0 and n_src == n_dst
-    half_width = max(1.0, scale)
-    first = np.floor(centres - half_width).astype(np.intp) + 1
-    count = int(np.ceil(2 * half_width))
-    positions = first + np.arange(count)[:, None]
-    weights = np.maximum(0, 1 - np.abs(positions - centres) / half_width)
+    width = max(1.0, 1 + kernel.widening * (scale - 1))
+    first = np.floor(centres - kernel.support * width).astype(np.intp) + 1
+    positions = first + np.arange(int(np.ceil(2 * kernel.support * width)))[:, None]
+    weights = kernel.weight((positions - centres) / width)
     weights /= weights.sum(axis=0)
     return _Taps(np.clip(positions, 0, n_src - 1), weights.astype(np.float32), identity, axis)
 
 
-def _grid_taps(src: Grid, dst: Grid) -> list[_Taps]:
+def _grid_taps(src: Grid, dst: Grid, kernel: _Kernel) -> list[_Taps]:
     maps = axis_map(src, dst)
-    return [_axis_taps(i, *m, a, b) for i, (m, a, b) in enumerate(zip(maps, src.shape, dst.shape, strict=True))]
+    return [_axis_taps(kernel, i, *m, a, b) for i, (m, a, b) in enumerate(zip(maps, src.shape, dst.shape, strict=True))]
 
 
 def _slowest_first(array: NDArray[np.generic], *others: NDArray[Any]) -> tuple[list[int], list[NDArray[Any]]]:
@@ -110,6 +146,8 @@ def _interpolate(block: FloatArray, taps: list[_Taps]) -> FloatArray:
 
 
 def _along(block: FloatArray, taps: _Taps, axis: int) -> FloatArray:
+    if axis == 2:  # gathering from the contiguous axis would go voxel by voxel, along another whole rows are copied
+        return _along(np.ascontiguousarray(block.swapaxes(1, 2)), taps, 1).swapaxes(1, 2)
     column = (-1, *(1,) * (2 - axis))
     total: FloatArray | None = None
     for indices, weights in zip(taps.indices, taps.weights, strict=True):
@@ -129,18 +167,21 @@ def resample_image(array: NDArray[np.generic], src: Grid, dst: Grid) -> NDArray[
         dst: wanted grid, its axes parallel to those of ``src``.
 
     Returns:
-        float32 on ``dst``; ``array`` itself, in its own dtype, when the grids are the same.
+        float32 on ``dst``, within the range of ``array``; ``array`` itself, in its own dtype, when the grids are the
+        same.
 
     Raises:
         GeometryError: the axes are not parallel.
     """
-    taps = _grid_taps(src, dst)
+    taps = _grid_taps(src, dst, _IMAGE)
     if all(t.identity for t in taps):
         return array
     out = np.empty(dst.shape, np.float32)
+    low, high = np.float32(array.min()), np.float32(array.max())
     order, (array, turned) = _slowest_first(array, out)
     for target, source, part in _blocks(turned.shape, BLOCK_VOX, [taps[axis] for axis in order]):
-        turned[target] = _interpolate(array[source].astype(np.float32, order="C"), part)
+        block = _interpolate(array[source].astype(np.float32, order="C"), part)
+        turned[target] = np.clip(block, low, high, out=block)  # the negative lobes ring at sharp edges
     return out
 
 
@@ -162,7 +203,7 @@ def resample_labels(lm: NDArray[ScalarT], src: Grid, dst: Grid) -> NDArray[Scala
     Raises:
         GeometryError: the axes are not parallel.
     """
-    taps = _grid_taps(src, dst)
+    taps = _grid_taps(src, dst, _LABELS)
     if all(t.identity for t in taps):
         return lm
     out = np.empty(dst.shape, lm.dtype)
@@ -203,7 +244,7 @@ def _indicator(mask: NDArray[np.bool_], taps: list[_Taps]) -> tuple[tuple[slice,
         if axis_taps.identity:
             (rows,) = np.nonzero(occupied)
         else:
-            (rows,) = np.nonzero((occupied[axis_taps.indices] & (axis_taps.weights > 0)).any(axis=0))
+            (rows,) = np.nonzero((occupied[axis_taps.indices] & (axis_taps.weights != 0)).any(axis=0))
         reached = slice(int(rows[0]), int(rows[-1]) + 1) if rows.size else slice(0, 0)
         if not rows.size:
             return (reached,) * 3, np.empty((0, 0, 0), np.float32)
@@ -241,7 +282,7 @@ def resample_probabilities_slabwise(scores: Scores, src: Grid, dst: Grid, slab: 
     Raises:
         GeometryError: the axes are not parallel.
     """
-    taps = _grid_taps(src, dst)
+    taps = _grid_taps(src, dst, _SCORES)
     out = np.empty(dst.shape, np.uint8 if scores.shape[0] <= 256 else np.uint16)
     for target, source, part in _blocks(dst.shape, slab, taps):
         out[target] = _block_argmax(np.asarray(scores[(slice(None), *source)]), part, out.dtype)
