@@ -158,7 +158,7 @@ def _inflate(path: Path, content: bytes, needed: int) -> bytes:
         if member.eof and not is_gzip(member.unused_data):
             return payload
         return _inflate_members(path, content, needed)
-    except (EOFError, gzip.BadGzipFile, zlib.error, isal_zlib.IsalError) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error, isal_zlib.IsalError) as error:  # type: ignore[misc]  # its stub is wrong
         raise DataError(f"{path}: truncated or corrupt: {error}; copy it again from its source") from error
 
 
