@@ -54,7 +54,7 @@ def as_markdown(imported: Imported, written: Written) -> str:
     """The report for people: problems first, then every cell sheet by sheet."""
     lines = [f"# Import of {imported.workbook}", "", *_summary(imported)]
     lines += _section("To mend", [_sentence(problem) for problem in imported.problems])
-    lines += _section("Added without a cell", imported.notes)
+    lines += _section("Worth knowing", imported.notes)
     lines += _section("Kept as they were", [f"{file}: {reason}" for file, reason in written.kept.items()])
     lines += _section("No longer in the workbook", written.left_over)
     lines += _section("Files", list(imported.files))
