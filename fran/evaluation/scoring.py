@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
 
 import numpy as np
 
 from fran.errors import CaseProblem, DataError, FranError, Severity
+from fran.evaluation.origins import as_predicted, renumbered, scheme_beside
 from fran.evaluation.overlap import Overlap, labels_present, overlaps
-from fran.io.files import read_json
 from fran.io.volume import EXTENSIONS, Volume, read_volume, stem
 
 #: Grids further apart than this share of the smallest voxel side are not compared.
@@ -89,6 +88,7 @@ def score_folder(
     gt: Path | str,
     names: Mapping[int, str] | None = None,
     on_case: Callable[[int, int], None] | None = None,
+    datasource: str | None = None,
 ) -> ScoreTable:
     """Compare every reference label map in `gt` with the prediction of the same case in `pred`.
 
@@ -97,6 +97,8 @@ def score_folder(
         gt: folder of references, or a datasource folder that has them in lms/.
         names: label value to name; without it the names that the predictions carry in their .json files are used.
         on_case: called with (cases done, cases in all).
+        datasource: the references are raw label maps of this datasource, one of several that the model was trained on:
+            their values are translated, and labels that it does not annotate are left out.
 
     Returns:
         One row per case and label, for every label that occurs in any prediction or reference. References without a
@@ -104,18 +106,23 @@ def score_folder(
 
     Raises:
         DataError: one of the folders is missing or there is nothing to score.
+        ConfigError: the predictions' labels are not made of `datasource`.
     """
     pred, gt = Path(pred), _label_folder(Path(gt))
     pairs, missing, extra = _pair(_label_maps(pred), _label_maps(gt))
-    problems = _unpaired(pred, gt, missing, extra)
+    scheme = scheme_beside([p for _, p, _ in pairs])
+    translation = as_predicted(scheme, datasource) if datasource else None
+    problems = _unpaired(pred, gt, missing, extra) + ([] if datasource else renumbered(scheme, pred))
     spaces: dict[str, tuple[dict[int, Overlap], float]] = {}
-    labels: set[int] = set(names or ())
+    labels: set[int] = set(translation[1] if translation else names or ())
     for done, (case_id, pred_file, gt_file) in enumerate(pairs, start=1):
         try:
             pred_lm, ref_lm = read_volume(pred_file, role="lm"), read_volume(gt_file, role="lm")
             problem = _grid_problem(case_id, pred_lm, ref_lm)
             if problem is None or problem.severity != "error":
-                spaces[case_id] = _compare(pred_lm, ref_lm)
+                if translation:
+                    ref_lm = replace(ref_lm, array=translation[0].apply(ref_lm.array))
+                spaces[case_id] = _compare(pred_lm, ref_lm, translation[1] if translation else None)
                 labels |= set(spaces[case_id][0])
         except FranError as error:
             problem = _unscored(case_id, pred_file, "readable label maps", str(error))
@@ -123,7 +130,7 @@ def score_folder(
             problems.append(problem)
         if on_case is not None:
             on_case(done, len(pairs))
-    known = {**_names_beside([p for _, p, _ in pairs]), **(names or {})}
+    known = {**(scheme.names if scheme else {}), **(names or {})}
     rows = [
         _row(case_id, label, known.get(label, f"label_{label}"), found.get(label, Overlap(0, 0, 0)), voxel_mm3)
         for case_id, (found, voxel_mm3) in spaces.items()
@@ -139,9 +146,10 @@ def case_id_of(file_stem: str) -> str:
     return parts[1] if len(parts) > 1 and parts[1] else file_stem
 
 
-def _compare(pred: Volume, ref: Volume) -> tuple[dict[int, Overlap], float]:
-    """Overlaps per label present in either map, and the volume of the reference's voxels in mm3."""
-    labels = sorted(labels_present(pred.array) | labels_present(ref.array))
+def _compare(pred: Volume, ref: Volume, only: frozenset[int] | None) -> tuple[dict[int, Overlap], float]:
+    """Overlaps per label present in either map (and in `only`), and the volume of the reference's voxels in mm3."""
+    present = labels_present(pred.array) | labels_present(ref.array)
+    labels = sorted(present if only is None else present & only)
     return overlaps(pred.array, ref.array, labels), float(np.prod(ref.grid.spacing_mm))
 
 
@@ -269,12 +277,3 @@ def _unscored(
         next_step=next_step or "repair or predict this case again, then score again",
         severity=severity,
     )
-
-
-def _names_beside(predictions: Sequence[Path]) -> dict[int, str]:
-    """Label names from the first readable provenance file that lies beside a prediction."""
-    for path in predictions:
-        with suppress(FranError, AttributeError, TypeError, ValueError):
-            stored = read_json(path.with_name(f"{stem(path)}.json"))["labels"]["names"]
-            return {int(value): str(name) for value, name in stored.items()}
-    return {}

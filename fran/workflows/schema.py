@@ -232,6 +232,7 @@ class ScoreConfig:
 
     pred: str = MISSING
     gt: str = MISSING
+    datasource: str | None = None
     output: str | None = None
     labels: Any = None  # a command line cannot put whole-number keys into a typed dict; see label_names
 

@@ -20,7 +20,7 @@ def score(job: Job[ScoreConfig]) -> None:
 
     config = job.config
     with counting("score") as on_case:
-        table = score_folder(Path(config.pred), Path(config.gt), label_names(config.labels), on_case)
+        table = score_folder(Path(config.pred), Path(config.gt), label_names(config.labels), on_case, config.datasource)
     show_scores(table)
     csv_path, json_path = write_scores(table, Path(config.output or config.pred))
     log.info("written: %s and %s", csv_path, json_path.name)

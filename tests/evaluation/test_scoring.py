@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from fran.errors import DataError
+from fran.errors import ConfigError, DataError
 from fran.evaluation.report import show_scores, write_scores
 from fran.evaluation.scoring import score_folder
 from fran.geometry import Grid, Reorientation
@@ -147,3 +147,35 @@ def test_many_missing_predictions_are_one_problem_that_names_them(folders: tuple
     assert problem.case_id == "4 cases"
     assert problem.found == "none for kits_3, kits_4, kits_5, kits_6"
     assert table.n_unscored == 4
+
+
+@pytest.fixture
+def grouped(tmp_path: Path) -> tuple[Path, Path]:
+    """A model of two groups, in which b's liver (1 in its files) is 3; nobody of b drew the kidney."""
+    pred, gt = tmp_path / "pred", tmp_path / "b"
+    write_label_map(gt / "b_1.nii.gz", _lm((1, slice(0, 2)), (2, slice(4, 6))), _grid())
+    write_label_map(pred / "b_1.nii.gz", _lm((3, slice(0, 2)), (1, slice(2, 4))), _grid())
+    labels = {"values": [1, 3], "names": {"1": "kidney", "3": "liver"}}
+    labels["origins"] = {"1": [["a", 1, "kidney"]], "3": [["b", 1, "liver"]]}
+    (pred / "b_1.json").write_text(json.dumps({"labels": labels}))
+    return pred, gt
+
+
+def test_references_of_a_grouped_datasource_are_translated(grouped: tuple[Path, Path]) -> None:
+    table = score_folder(*grouped, datasource="b")
+    assert [(s.label, s.name, s.dice) for s in table.scores] == [(3, "liver", 1.0)]
+    assert table.problems == ()
+
+
+def test_renumbered_labels_are_said(grouped: tuple[Path, Path]) -> None:
+    table = score_folder(*grouped)
+    assert [p.next_step for p in table.problems] == [
+        "if the references are of that datasource, score with datasource=b"
+    ]
+
+
+def test_a_datasource_that_the_model_never_saw(grouped: tuple[Path, Path], folders: tuple[Path, Path]) -> None:
+    with pytest.raises(ConfigError, match="choices: a, b"):
+        score_folder(*grouped, datasource="c")
+    with pytest.raises(ConfigError, match="leave it out"):
+        score_folder(*folders, datasource="kits")
