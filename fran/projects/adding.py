@@ -175,14 +175,13 @@ def _sort_out(former: Mapping[str, CaseRow], rows: Mapping[str, CaseRow], report
 
 
 def _source_row(datasource: Datasource, test: bool) -> SourceRow:
-    annotated = getattr(datasource, "annotated", None)
     return SourceRow(
         name=datasource.name,
         alias=datasource.alias,
         folder=datasource.folder,
         label_names=datasource.labels or {},
-        annotated=None if annotated is None else tuple(annotated),
-        ds_type=getattr(datasource, "ds_type", "full"),
+        annotated=None if datasource.annotated is None else tuple(map(int, datasource.annotated)),
+        ds_type=datasource.ds_type,
         test=test,
         modality=datasource.modality,
         patient_pattern=datasource.patient_pattern,

@@ -72,7 +72,7 @@ def version_1_file(path: Path, folds: tuple[int | None, ...], test: tuple[bool, 
 
 
 def source(name: str = "kits") -> SourceRow:
-    return SourceRow(name, None, Path("/raw") / name, {1: "kidney"}, (1, "cyst"), "patch", True, "MR", r"(\d+)")
+    return SourceRow(name, None, Path("/raw") / name, {1: "kidney"}, (1, 3), "patch", True, "MR", r"(\d+)")
 
 
 def problem(case_id: str, severity: str = "warning") -> CaseProblem:

@@ -298,3 +298,26 @@ def test_link_replaced_atomically(tmp_path: Path) -> None:
     make_link(link, tmp_path / "b")
     assert link.readlink() == tmp_path / "b"
     assert list(tmp_path.iterdir()) == [link]
+
+
+def test_what_a_datasource_declares_is_stored(project: Project, kits: Path) -> None:
+    declared = Datasource(kits, labels={1: "kidney", 2: "cyst"}, annotated=["kidney"], modality="CT", test=True)
+    project.add_data([declared])
+    stored = project.database.sources()["kits"]
+    assert (stored.annotated, stored.modality, stored.test, stored.ds_type) == ((1,), "CT", True, "full")
+    project.add_data([Datasource(kits)])
+    assert project.database.sources()["kits"].annotated is None
+
+
+def test_patches_of_a_case_share_a_fold(project: Project, kits: Path, tmp_path: Path) -> None:
+    patches = tmp_path / "raw" / "cut"
+    for side in ("images", "lms"):
+        (patches / side).mkdir(parents=True)
+        for k, path in enumerate(sorted((kits / side).iterdir())):
+            (patches / side / f"cut_{k // 2:02d}_{k % 2}.nii.gz").write_bytes(path.read_bytes())
+    report = project.add_data([Datasource(patches, ds_type="patch")])
+    assert len(report.added) == 6
+    folds = project.assign_folds()
+    assert all(folds[f"cut_{k:02d}_0"] == folds[f"cut_{k:02d}_1"] for k in range(3))
+    assert len(set(folds.values())) == 3
+    assert project.database.sources()["cut"].ds_type == "patch"

@@ -78,7 +78,7 @@ class SourceRow:
         alias: first token of its file names, where it is not the name.
         folder: of the raw data.
         label_names: by value; empty where none were declared.
-        annotated: names or values of the structures that its label maps outline; None means all that are declared.
+        annotated: values of the labels that its annotators drew wherever they saw them; None means all.
         ds_type: ``"full"``, or ``"patch"`` where a case is in many files.
         test: kept for testing.
         modality: as declared; None where it is inferred a case.
@@ -89,7 +89,7 @@ class SourceRow:
     alias: str | None
     folder: Path
     label_names: Mapping[int, str]
-    annotated: tuple[int | str, ...] | None = None
+    annotated: tuple[int, ...] | None = None
     ds_type: str = "full"
     test: bool = False
     modality: str | None = None
