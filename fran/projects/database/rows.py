@@ -89,7 +89,7 @@ class SourceRow:
     alias: str | None
     folder: Path
     label_names: Mapping[int, str]
-    annotated: tuple[int, ...] | None = None
+    annotated: tuple[int | str, ...] | None = None
     ds_type: str = "full"
     test: bool = False
     modality: str | None = None
