@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from fran.workflows.plan_status import StageState, stage_states
-from fran.workflows.plan_text import STAGE_COLUMNS, say_folders, stage_row
+from fran.workflows.plan_text import STAGE_COLUMNS, say_folders, short_path, stage_row
 from fran.workflows.plans import plan_chain
 from fran.workflows.terminal import say, show_table
 
@@ -66,5 +66,5 @@ def say_training(spec: TrainSpec, split: Split, run_name: str) -> None:
     device = resolve_accelerator(settings.accelerator)
     steps = f"{settings.max_epochs} epochs of {settings.steps_per_epoch} steps, {settings.batch_size} patches each"
     say(f"training: {steps}{limit}, on {device}")
-    say(f"folder: {spec.run_folder}")
+    say(f"folder: {short_path(spec.run_folder)}")
     say("nothing was done; leave --dry-run away to do it")

@@ -80,7 +80,7 @@ def _states(job: Job[PlansConfig]) -> list[StageState]:
 def _stage(state: StageState, shared: set[str], other: str) -> list[str]:
     if state.note:
         return [state.mode, state.note, "", "", "", ""]
-    data = f"the same as of {other}" if state.key in shared else "its own"
+    data = f"as of {other}" if state.key in shared else "its own"
     total = len(state.ready) + len(state.todo)
     if not state.todo:
         return [state.mode, data, state.key[:8], f"0 of {total}" if total else "", "", ""]

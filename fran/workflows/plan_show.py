@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 from fran.errors import SettingsFailed
 from fran.plans.docs import meanings
+from fran.plans.schema import UNSET
 from fran.workflows.entry import Job, problems
 from fran.workflows.plan_text import short_path
 from fran.workflows.plan_verbs import run_plan_verb, write_json
@@ -42,6 +44,10 @@ def text(value: object) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
+    if value == UNSET:
+        return "not stated"
+    if isinstance(value, str) and value.startswith("/"):
+        return short_path(Path(value))
     return str(value) if value != "" else "''"
 
 

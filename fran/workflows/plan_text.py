@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fran.workflows.locations import conf_dir
 from fran.workflows.plan_status import StageState
 from fran.workflows.terminal import say
 
@@ -88,6 +89,9 @@ def time_text(seconds: float) -> str:
 
 
 def short_path(path: Path) -> str:
-    """The path, with ~ for the home folder."""
+    """The path; with ~ for the home folder, and a shipped configuration file from ``conf`` on."""
+    shipped = conf_dir()
+    if path.is_relative_to(shipped):
+        return f"conf/{path.relative_to(shipped)}"
     home = Path.home()
     return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .plan_page import commands, make_project, output, shown
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("page")
+    with pytest.MonkeyPatch.context() as patch:
+        _at(home, patch)
+        make_project(home)
+    return home
+
+
+def _at(home: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("HOME", str(home))
+    for name in ("FRAN_HOME", "FRAN_CONF", "FRAN_COMMON_PATHS"):
+        patch.delenv(name, raising=False)
+
+
+def test_the_page_shows_every_verb() -> None:
+    verbs = {" ".join(command.split()[:3]) for command in commands()}
+    assert {f"fran plan {verb}" for verb in ("list", "show", "diff", "explain")} <= verbs
+    assert sum("--dry-run" in command for command in commands()) == 2
+
+
+@pytest.mark.parametrize(
+    "command", [pytest.param(c, marks=pytest.mark.slow if c.startswith("fran train") else ()) for c in commands()]
+)
+def test_what_the_page_shows_is_what_is_printed(home: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    _at(home, monkeypatch)
+    assert output(command) == shown(command), "run: python tests/workflows/plan_page.py"
