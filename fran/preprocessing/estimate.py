@@ -37,11 +37,26 @@ def estimated_shape(case: RawCase, spacing_mm: Sequence[float]) -> tuple[int, in
     return x, y, z
 
 
-def estimated_bytes(case: RawCase, spacing_mm: Sequence[float], fg_indices: bool = True) -> int:
-    """Size of the case file: image and label map compressed as measured on CT, and the foreground sample."""
+def estimated_bytes(
+    case: RawCase,
+    spacing_mm: Sequence[float],
+    fg_indices: bool = True,
+    shape: Sequence[int] | None = None,
+    overlap: float = 0.0,
+) -> int:
+    """Size of the case file: image and label map compressed as measured on CT, and the foreground sample.
+
+    Args:
+        case: what is known of it.
+        spacing_mm: (x, y, z) that it is brought to.
+        fg_indices: whether foreground positions are stored.
+        shape: voxels (x, y, z) that the volume is resized to; None leaves those that follow from the spacing. What
+            cropping takes away is not known before it is done, so for a crop the size is an upper bound.
+        overlap: share of a patch that neighbours have in common, where the volume is cut into patches.
+    """
     scale = math.prod(old / new for old, new in zip(case.spacing_mm, spacing_mm, strict=True))
     noted = sum(min(MAX_FG_INDICES, round(count * scale)) for count in case.labels.values()) if fg_indices else 0
-    voxels = math.prod(estimated_shape(case, spacing_mm))
+    voxels = math.prod(shape or estimated_shape(case, spacing_mm)) / (1 - overlap) ** 3
     return round(voxels * BYTES_PER_VOXEL + noted * BYTES_PER_INDEX) + _HEADER_BYTES
 
 

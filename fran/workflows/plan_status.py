@@ -125,7 +125,9 @@ def _cost(
 
     raw = [_raw(row) for row in todo]
     rate = measured_rate(logs, [_raw(row) for row in rows])
-    size = sum(estimated_bytes(case, plan.spacing, plan.use_fg_indices) for case in raw)
+    shape = plan.patch_size if plan.mode == "whole" else None
+    overlap = plan.patch_overlap if plan.mode == "pbd" else 0.0
+    size = sum(estimated_bytes(case, plan.spacing, plan.use_fg_indices, shape, overlap) for case in raw)
     return size, estimated_seconds(raw, rate, num_processes)
 
 

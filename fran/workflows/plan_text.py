@@ -28,7 +28,8 @@ def say_folders(states: Sequence[StageState]) -> None:
 
 def stage_row(state: StageState) -> list[str]:
     """Cells of `STAGE_COLUMNS`."""
-    reads = ", ".join(f"{name} {_short(value)}" for name, value in state.params.items())
+    said = {name: value for name, value in state.params.items() if value not in (None, {}, [], "")}
+    reads = ", ".join(f"{name} {_short(value)}" for name, value in said.items())
     total = len(state.ready) + len(state.todo)
     if state.note:
         return [state.mode, state.plan.plan_name, state.note, "", "", "", "", ""]
@@ -56,9 +57,13 @@ def stage_json(state: StageState) -> dict[str, Any]:
 
 
 def _short(value: Any) -> str:
+    """A parameter in a few letters; of a long mapping its keys, for all of it is in the JSON."""
     if isinstance(value, list):
-        return "x".join(f"{v:g}" if isinstance(v, float) else str(v) for v in value) or "none"
-    return str(value)
+        return "x".join(f"{v:g}" if isinstance(v, float) else str(v) for v in value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return text if len(text) <= 40 or not isinstance(value, dict) else f"({', '.join(map(str, value))})"
 
 
 def size_text(size: float) -> str:

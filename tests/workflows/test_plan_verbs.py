@@ -74,7 +74,7 @@ def test_list_has_every_plan_and_how_far_its_data_are(fran: Typed) -> None:
     assert {"mine", "nodes", "plan1", "plan2", "plan3", "broken"} == set(entries)
     assert entries["plan1"]["preprocessed"] == "7 of 7"
     assert entries["plan2"]["preprocessed"] == "0 of 7"
-    assert entries["mine"]["preprocessed"].startswith("source 3 of 3; no lbd")
+    assert entries["mine"]["preprocessed"] == "0 of 3"
     assert entries["mine"]["parent"] == ["plan1"]
     assert "fran plan show broken" in entries["broken"]["error"]
     table = fran("plan", "list", "project=nodes").splitlines()
@@ -130,6 +130,23 @@ def test_explain_tells_what_the_stages_really_take(fran: Typed) -> None:
     text = fran("plan", "explain", "nodes", "project=nodes")
     assert "nodes (lbd)" in text
     assert "spacing_mm 0.8x0.8x1.5" in text
+
+
+def test_every_stage_of_a_chain_is_made_and_then_there(fran: Typed) -> None:
+    write_plan(
+        fran.home, "crop", "plan1", source_plan="plan1", mode="lbd", patch_dim0=4, patch_dim1=3, datasources=["nodes"]
+    )
+    write_plan(fran.home, "cut", "crop", source_plan="crop", mode="pbd", patch_overlap=0.5)
+    before = fran.json("plan", "explain", "cut", "project=nodes")
+    assert before["chain"] == ["plan1", "crop", "cut"]  # type: ignore[index]
+    assert [s["stage"] for s in before["stages"]] == ["source", "lbd", "pbd"]  # type: ignore[index]
+    assert [len(s["todo"]) for s in before["stages"]] == [3, 3, 3]  # type: ignore[index]
+    fran("preprocess", "project=nodes", "plan=crop", "preprocess.num_processes=1")
+    after = fran.json("plan", "explain", "cut", "project=nodes")["stages"]  # type: ignore[index]
+    assert [(s["ready"], len(s["todo"])) for s in after] == [(3, 0), (3, 0), (0, 3)]
+    assert [s["key"] for s in after] == [s["key"] for s in before["stages"]]  # type: ignore[index]
+    wider = fran.json("plan", "diff", "crop", "expand_by=9", "project=nodes")["stages"]  # type: ignore[index]
+    assert [len(s["todo"]) for s in wider] == [0, 3], "another margin leaves the fixed spacing alone"
 
 
 def test_a_plan_is_explained_without_a_project_too(fran: Typed) -> None:
