@@ -25,6 +25,7 @@ from fran.io.files import atomic_path
 
 FORMAT = 2  # 1: uncompressed volumes
 MAX_FG_INDICES = 10_000
+MEMORY_STEP = 1 << 24  # bytes by which the file in memory grows
 NEXT_STEP = "run `fran preprocess` again: it redoes damaged and missing cases only"
 
 Vox = tuple[int, int, int]
@@ -112,7 +113,8 @@ def write_case(
     assert image.dtype in (np.int16, np.float16), f"image is {image.dtype}, a case file stores int16 or float16"
     assert lm.dtype in (np.uint8, np.uint16), f"lm is {lm.dtype}, a case file stores uint8 or uint16"
     assert image.shape == lm.shape == tuple(meta.shape), f"{image.shape}, {lm.shape}, {meta.shape} differ"
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    # Made in memory and written in one go: on a full disk HDF5 itself ends the process with a segmentation fault.
+    with h5py.File(path.name, "w", driver="core", backing_store=False, block_size=MEMORY_STEP) as file:
         file.attrs["format"] = FORMAT
         file.attrs["case_id"] = meta.case_id
         file.attrs["key"] = meta.key
@@ -124,6 +126,10 @@ def write_case(
         write_chunked(file, "lm", lm, fill=0)
         if fg_indices:
             _write_indices(file, fg_indices, image.shape)
+        file.flush()
+        content: bytes = file.id.get_file_image()
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def _write_indices(file: h5py.File, fg_indices: Mapping[int, NDArray[np.generic]], shape: tuple[int, ...]) -> None:

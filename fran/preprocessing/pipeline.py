@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +63,10 @@ def run_chain(
         if before is not None:
             digests = Digests.load(link.folder)
             jobs = child_jobs(left, before, link, digests)
-            digests.save()
+            with suppress(
+                OSError
+            ):  # they only spare reading; a store that cannot be written to is reported by the stage
+                digests.save()
         try:
             if bar is None:
                 summary = run_stage(jobs, link.stage, link.folder, num_processes, None, also_listed, execute)
