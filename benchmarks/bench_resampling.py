@@ -1,6 +1,6 @@
 """Fidelity and time of resampling beside nnU-Net's default: one JSON line a case, then one of means, on stdout.
 
-Run with the peer's interpreter, which has both:
+Run with the peer's interpreter, which has all that fran needs here once `isal` is installed there:
 
     PYTHONPATH=. $NNUNET_PYTHON benchmarks/bench_resampling.py FOLDER --spacing 1.5 1.5 3
 

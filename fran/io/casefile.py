@@ -1,7 +1,7 @@
 """One preprocessed case in one HDF5 file: image, label map, foreground samples and everything to invert it.
 
-The volumes are compressed without loss in small chunks (:mod:`fran.io.chunked`): a third of the size of plain int16 and
-uint8 volumes, and a training crop still costs a few milliseconds (benchmarks/bench_container.py). Nothing in the file
+The volumes are compressed without loss in small chunks (:mod:`fran.io.chunked`): less than half the size of plain int16
+and uint8 volumes, and a training crop still costs a few milliseconds (benchmarks/RESULTS.md). Nothing in the file
 depends on the time or on the machine, so that the same input gives the same bytes.
 """
 

@@ -1,10 +1,10 @@
 """Compressed 3-D volumes in HDF5 whose boxes are read without HDF5.
 
-A volume is a chunked dataset. Each chunk is one Blosc-1 buffer (bit-shuffled, LZ4) under HDF5's registered filter
+A volume is a chunked dataset. Each chunk is one Blosc-1 buffer (bytes shuffled, LZ4) under HDF5's registered filter
 32001, so that any HDF5 program with the usual Blosc plugin reads the file, too. Chunks that hold the fill value alone
 are left out. For training, HDF5 is only asked once where the chunks lie; a box is then read with one ``pread`` a row of
 chunks and decompressed from there: no plugin is needed and no lock is held.
-Figures that led here: benchmarks/bench_container.py and docs/decisions.md.
+Figures that led here: benchmarks/RESULTS.md and docs/decisions.md.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOSC_FILTER = 32001  # registered at https://portal.hdfgroup.org/documentation/hdf5-docs/registered_filter_plugins.html
-TARGET_EDGE_VOX = 32
+TARGET_EDGE_VOX = 40
 LEVEL = 5
 _GAP_BYTES = 4096  # a node of HDF5's index may lie between two chunks
-_SHUFFLE, _BITSHUFFLE = 1, 2
+_SHUFFLE = 1  # by bytes
 _HEADER = struct.Struct("<4xI4xI")  # Blosc-1: uncompressed bytes, (block bytes), compressed bytes
 
 Box = tuple[slice, slice, slice]
@@ -45,11 +45,11 @@ def _blosc() -> ModuleType:
 def chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Edges near ``TARGET_EDGE_VOX`` that divide each side as evenly as possible, so that little is padded.
 
-    They are multiples of 4 where the side allows it, for Blosc shuffles bits only when the voxels come in eights.
+    They are multiples of 4 where the side allows it: rows of voxels are copied quicker.
 
     Example:
         >>> chunk_shape((250, 33, 7))
-        (32, 20, 7)
+        (36, 33, 7)
     """
     return tuple(min(n, -(-n // (-(-n // TARGET_EDGE_VOX) * 4)) * 4) for n in shape)
 
@@ -65,7 +65,7 @@ def write_chunked(group: h5py.Group, name: str, array: NDArray[Any], fill: float
     """
     blosc, chunks = _blosc(), chunk_shape(array.shape)
     n_bytes = int(np.prod(chunks)) * array.itemsize
-    options = (2, 2, array.itemsize, n_bytes, LEVEL, _BITSHUFFLE, 1)
+    options = (2, 2, array.itemsize, n_bytes, LEVEL, _SHUFFLE, 1)
     dataset = group.create_dataset(
         name, array.shape, array.dtype, chunks=chunks, fillvalue=fill, track_times=False,
         compression=BLOSC_FILTER, compression_opts=options, allow_unknown_filter=True,
@@ -77,7 +77,7 @@ def write_chunked(group: h5py.Group, name: str, array: NDArray[Any], fill: float
             buffer.fill(fill)
         buffer[tuple(slice(n) for n in part.shape)] = part
         if (buffer != buffer.dtype.type(fill)).any():
-            dataset.id.write_direct_chunk(start, blosc.compress(buffer, b"lz4", LEVEL, _BITSHUFFLE, n_bytes))
+            dataset.id.write_direct_chunk(start, blosc.compress(buffer, b"lz4", LEVEL, _SHUFFLE, n_bytes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,10 +130,13 @@ class ChunkLayout:
         Raises:
             ChunkError: a chunk is cut off or damaged.
         """
-        out = np.zeros(size, self.dtype) if self.fill == 0 else np.full(size, self.fill, self.dtype)
         rows = [_overlaps(*axis) for axis in zip(start, size, self.shape, self.chunks, strict=True)]
-        if not all(rows):
-            return out
+        if self._covers(rows, size):
+            out = np.empty(size, self.dtype)
+        else:
+            out = np.zeros(size, self.dtype) if self.fill == 0 else np.full(size, self.fill, self.dtype)
+            if not all(rows):
+                return out
         decompress, scratch = _blosc().decompress, np.empty(self.chunks, self.dtype)
         z_first, z_stop = rows[2][0][0], rows[2][-1][0] + 1
         for (ix, from_x, to_x), (iy, from_y, to_y) in product(*rows[:2]):
@@ -145,6 +148,11 @@ class ChunkLayout:
                     decompress(raw, scratch)
                     out[to_x, to_y, to_z] = scratch[from_x, from_y, from_z]
         return out
+
+    def _covers(self, rows: list[list[tuple[int, slice, slice]]], size: tuple[int, ...]) -> bool:
+        """Whether stored chunks give every voxel of the box, so that nothing needs to be filled."""
+        inside = all(row and row[0][2].start == 0 and row[-1][2].stop == n for row, n in zip(rows, size, strict=True))
+        return inside and bool(self.sizes[tuple(slice(row[0][0], row[-1][0] + 1) for row in rows)].all())
 
 
 def _overlaps(start: int, size: int, full: int, chunk: int) -> list[tuple[int, slice, slice]]:

@@ -14,8 +14,8 @@ from fran.io.casefile import MAX_FG_INDICES
 SECONDS_PER_VOXEL = 3.5e-8
 """Of a raw case, where nothing was measured: 512 x 512 x 200 voxels in 1.84 s on one core (benchmarks/RESULTS.md)."""
 
-BYTES_PER_VOXEL, BYTES_PER_INDEX = 1.15, 1.1
-"""Of a case file, where noise bounds the compression: 0.9 to 1.2 (benchmarks/RESULTS.md)."""
+BYTES_PER_VOXEL, BYTES_PER_INDEX = 1.25, 1.1
+"""Of a case file, where noise bounds the compression: 1.1 to 1.3 (benchmarks/RESULTS.md)."""
 
 _START_SECONDS = 2.0
 _HEADER_BYTES = 15_000
