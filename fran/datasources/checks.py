@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from fran.datasources.grids import TOLERANCE_VOXELS
+from fran.datasources.measure import SWAPPED
 from fran.datasources.pairing import Pair, fix
 from fran.datasources.records import CaseFacts
 from fran.errors import CaseProblem, Severity
@@ -48,7 +49,7 @@ def _check_labels(pair: Pair, facts: CaseFacts, declared: Mapping[int, str] | No
     found = "value " + ", ".join(f"{v} ({n} voxels)" for v, n in list(strangers.items())[:10])
     if len(strangers) > 10:
         found += f" and {len(strangers) - 10} more up to {max(strangers)}"
-    step += fix("relabel", pair.lm, f"remapping={{{min(strangers)}: 0}}")
+    step += fix("relabel", pair.lm, "remapping={" + ", ".join(f"{v}: 0" for v in list(strangers)[:5]) + "}")
     return [CaseProblem(pair.case_id, str(pair.lm), "label values", expected, found, step)]
 
 
@@ -170,8 +171,9 @@ def modality_note(source: str, folder: Path, modalities: Sequence[str]) -> CaseP
     return CaseProblem(source, str(folder), "modality", expected, found, step, severity)
 
 
-def swapped_folders(source: str, folder: Path, n_swapped: int, n_pairs: int) -> list[CaseProblem]:
-    """One error for the datasource where most images look like label maps and their label maps like images."""
+def swapped_folders(source: str, folder: Path, problems: Sequence[CaseProblem], n_pairs: int) -> list[CaseProblem]:
+    """One error for the datasource where most of its pairs have the problem `fran.datasources.measure.SWAPPED`."""
+    n_swapped = sum(p.what == SWAPPED for p in problems)
     if n_swapped < 2 or n_swapped <= n_pairs / 2:
         return []
     images, lms, between = (shlex.quote(str(folder / name)) for name in ("images", "lms", "images_"))

@@ -37,15 +37,13 @@ class ScanSettings:
 
 
 def judge(
-    settings: ScanSettings, found: Sequence[tuple[Pair, CaseFacts]], n_swapped: int, n_pairs: int
+    settings: ScanSettings, found: Sequence[tuple[Pair, CaseFacts]]
 ) -> tuple[list[CaseRecord], list[CaseProblem]]:
     """Records of the good cases in order of `found`, and the problems of all of them.
 
     Args:
         settings: of the datasource.
         found: measured cases.
-        n_swapped: pairs whose image and label map changed places.
-        n_pairs: pairs in all.
     """
     problems: list[CaseProblem] = []
     good: list[tuple[Pair, CaseFacts]] = []
@@ -60,7 +58,6 @@ def judge(
             good.append((pair, facts))
             records.append(_record(settings, pair, facts, patient or pair.name.case_id))
     together = checks.check_datasource(settings.name, settings.folder, good, settings.labels)
-    together += checks.swapped_folders(settings.name, settings.folder, n_swapped, n_pairs)
     if settings.modality is None and good:
         together.append(checks.modality_note(settings.name, settings.folder, [r.modality for r in records]))
     whole = any(p.severity == "error" for p in together)

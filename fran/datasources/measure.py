@@ -25,6 +25,7 @@ from fran.io.volume import LabelValueError, Volume, as_image, as_label_map, deco
 logger = logging.getLogger(__name__)
 
 SAMPLE_VOXELS = 20_000
+SWAPPED = "image and label map swapped"
 MANY_LABELS = 64
 """A label map with more values than this, beside an image with few, is the image."""
 
@@ -98,6 +99,7 @@ def _measure(task: CaseTask) -> CaseResult:
         _guarded(task, path, problems, decode, path, content)
         for path, (_, content) in ((task.image, image), (task.lm, lm))
     ]
+    del loaded, image, lm  # the bytes of both files
     found = _examine(task, volumes[0], volumes[1], problems)
     changed = [
         _changed(task.case_id, path)
@@ -247,7 +249,7 @@ def _swapped(task: CaseTask) -> CaseProblem:
     image, lm = (shlex.quote(str(path)) for path in (task.image, task.lm))
     between = shlex.quote(f"{task.image}.between")
     step = f"exchange the two files: mv {image} {between} && mv {lm} {image} && mv {between} {lm}"
-    return CaseProblem(task.case_id, str(task.image), "image and label map swapped", "an image", found, step)
+    return CaseProblem(task.case_id, str(task.image), SWAPPED, "an image", found, step)
 
 
 def _out_of_memory(task: CaseTask) -> CaseProblem:

@@ -107,7 +107,8 @@ def pair_files(folder: Path, title: str, source: str, patches: bool = False) -> 
 
 def _listed(folder: Path) -> list[Path]:
     try:
-        return sorted(Path(e.path) for e in os.scandir(folder) if not e.name.startswith("."))
+        names = sorted(e.name for e in os.scandir(folder) if not e.name.startswith("."))  # faster than sorting paths
+        return [folder / name for name in names]
     except OSError:
         return []
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fran.datasources import store
+from fran.datasources import checks, store
 from fran.datasources.judging import ScanSettings, judge
-from fran.datasources.measure import CaseResult, CaseTask, measure_case
+from fran.datasources.measure import SWAPPED, CaseResult, CaseTask, measure_case
 from fran.datasources.pairing import Pair, Pairing
 from fran.datasources.records import CaseFacts, CaseRecord, Refusal
 from fran.datasources.store import Index, StoredCase
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 BYTES_PER_WORKER = 16 << 20
 """A worker takes about a second to start, in which one process reads this much."""
 
+FOLDERS_FIRST = "exchange the folders, as said of the datasource"
 SEVERITIES: tuple[Severity, ...] = ("note", "warning", "error")
 
 
@@ -96,11 +97,14 @@ def scan(
         finally:  # an interruption keeps what was measured until then
             if (index.cases, index.refused) != (former.cases, former.refused):
                 store.write_index(store_folder, index)
-    report.problems += sorted(problems, key=lambda p: p.case_id)  # processes finish in any order
-    n_swapped = sum(p.what == "image and label map swapped" for p in problems)
-    judged = judge(settings, [(pairs[c], index.cases[c].facts) for c in sorted(index.cases)], n_swapped, len(pairs))
-    report.records, further = judged
-    report.problems += further
+    folders = checks.swapped_folders(settings.name, settings.folder, problems, len(pairs))
+    if folders:
+        problems = [replace(p, next_step=FOLDERS_FIRST) if p.what == SWAPPED else p for p in problems]
+    report.problems += [*folders, *sorted(problems, key=lambda p: p.case_id)]  # processes finish in any order
+    report.records, judged = judge(settings, [(pairs[c], index.cases[c].facts) for c in sorted(index.cases)])
+    report.problems += judged
+    if folders:
+        report.records = []
     return _strictly(report) if settings.strict else report
 
 

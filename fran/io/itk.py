@@ -105,8 +105,8 @@ def _check_capacity(path: Path, shape: tuple[int, int, int], itemsize: int) -> N
     capacity = path.stat().st_size * _MAX_DEFLATE_RATIO
     if needed > capacity:
         raise DataError(
-            f"{path}: its header claims {needed} bytes, but the file can hold at most {capacity}; "
-            "the file is truncated or its header is wrong"
+            f"{path}: expected the {needed} bytes that its header claims, found a file that holds {capacity} at most; "
+            "it is truncated, or its header is wrong: copy it again"
         )
 
 
@@ -146,10 +146,13 @@ def _inflated(path: Path, packed: _Packed, shape: tuple[int, int, int], dtype: n
         voxels = stream.decompress(packed.payload, needed)
         rest = b"" if stream.eof else stream.decompress(stream.unconsumed_tail, 1)
     except zlib.error as error:
-        raise DataError(f"{path}: truncated or corrupt: {error}; copy it again from its source") from error
+        raise DataError(
+            f"{path}: expected a whole file, found it truncated or corrupt: {error}; copy it again from its source"
+        ) from error
     if len(voxels) < needed or rest or not stream.eof:
         found = f"{len(voxels)}{'' if stream.eof else ' and more, or no end'}"
-        raise DataError(f"{path}: truncated or corrupt: its header claims {needed} bytes, found {found}; copy it again")
+        text = f"{path}: expected a whole file, found it truncated or corrupt: {found} of {needed} bytes"
+        raise DataError(f"{text}; copy it again from its source")
     stored = dtype.newbyteorder(">" if packed.big_endian else "<")
     return np.frombuffer(voxels, stored).astype(dtype, copy=False).reshape(shape[::-1])
 

@@ -72,7 +72,9 @@ def _inflate_head(path: Path, head: bytes) -> bytes:
     try:
         return zlib.decompressobj(wbits=31).decompress(head, _HEADER_BYTES)
     except zlib.error as error:
-        raise DataError(f"{path}: truncated or corrupt: {error}; copy it again from its source") from error
+        raise DataError(
+            f"{path}: expected a whole file, found it truncated or corrupt: {error}; copy it again from its source"
+        ) from error
 
 
 def _parse_header(path: Path, head: bytes) -> Any:
@@ -134,12 +136,13 @@ def _payload(path: Path, content: bytes, needed: int) -> bytes:
     capacity = len(content) * _MAX_DEFLATE_RATIO if zipped else len(content)
     if needed > capacity:
         raise DataError(
-            f"{path}: its header claims {needed} bytes, but {len(content)} bytes on disk hold at most {capacity}; "
-            "the file is truncated or its header is wrong"
+            f"{path}: expected the {needed} bytes that its header claims, found a file of {len(content)} bytes, which "
+            f"hold {capacity} at most; it is truncated, or its header is wrong: copy it again"
         )
     payload = _inflate(path, content, needed) if zipped else content
     if len(payload) < needed:
-        raise DataError(f"{path}: truncated: its header claims {needed} bytes, found {len(payload)}; copy it again")
+        text = f"{path}: expected a whole file, found it truncated or corrupt: {len(payload)} of {needed} bytes"
+        raise DataError(f"{text}; copy it again from its source")
     return payload
 
 
@@ -159,7 +162,9 @@ def _inflate(path: Path, content: bytes, needed: int) -> bytes:
             return payload
         return _inflate_members(path, content, needed)
     except (EOFError, gzip.BadGzipFile, zlib.error, isal_zlib.IsalError) as error:  # type: ignore[misc]  # its stub is wrong
-        raise DataError(f"{path}: truncated or corrupt: {error}; copy it again from its source") from error
+        raise DataError(
+            f"{path}: expected a whole file, found it truncated or corrupt: {error}; copy it again from its source"
+        ) from error
 
 
 def _inflate_members(path: Path, content: bytes, needed: int) -> bytes:

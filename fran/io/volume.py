@@ -251,9 +251,11 @@ def _as_label_map(path: Path, array: NDArray[Any]) -> NDArray[Any]:
         _check_finite(path, array)
         off = np.abs(array - np.rint(array))
         if off.any():
-            examples = ", ".join(f"{v:g}" for v in array.flat[np.argsort(off, axis=None)[-3:]])
+            n_off = int(np.count_nonzero(off))
+            worst = np.argpartition(off, -min(n_off, 3), axis=None)[-min(n_off, 3) :]
+            examples = ", ".join(f"{v:g}" for v in sorted(array.flat[worst]))
             raise DataError(
-                f"{path}: label map: expected whole numbers, found {np.count_nonzero(off)} voxels such as {examples}; "
+                f"{path}: label map: expected whole numbers, found {n_off} voxels such as {examples}; "
                 "is this an image, or a label map that was resampled with interpolation?"
             )
     if low < 0:

@@ -9,6 +9,7 @@ import pytest
 from fran.datasources.datasource import Datasource
 from fran.datasources.verdicts import Quality, as_text
 
+from .broken_table import MADE, made_rows, stored_rows
 from .faults import FAULTS, good_folder
 
 TOGETHER = ("swapped_folders",)
@@ -35,3 +36,7 @@ def test_fault(name: str, tmp_path: Path) -> None:
     again = source.scan(tmp_path / "again")
     if name != "forbidden":
         assert again.problems == report.problems
+
+
+def test_the_page_says_what_fran_says() -> None:
+    assert list(made_rows()) == stored_rows(MADE)
