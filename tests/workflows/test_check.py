@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import nibabel
@@ -108,3 +109,29 @@ def test_fix_says_what_it_needs(raw: Path, fran: Fran) -> None:
         assert done.returncode == 2, (arguments, done.stdout, done.stderr)
         assert words in done.stdout + done.stderr
         assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.realdata
+def test_every_broken_folder_in_one_run(shared_data: Path, fran: Fran) -> None:
+    folders = sorted(str(p) for p in (shared_data / "broken").iterdir() if p.is_dir())
+    done = fran("check", *folders, "modality=MR")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "bug" not in done.stdout
+    for name in ("truncimg_bad1", "rgb_bad2", "lblallempty", "badnames_cé7", "fran fix rename-duplicates"):
+        assert name in done.stdout
+
+
+def test_patches_of_a_case_stay_in_one_fold(tmp_path: Path, fran: Fran, fran_home: Path) -> None:
+    folder = tmp_path / "cut"
+    for k in range(12):
+        write_pair(folder, f"cut_{k // 2}_{k % 2}", seed=k)
+    done = fran("init", "-t", "cut", "-i", str(folder), "modality=CT", "ds_type=patch")
+    assert done.returncode == 0, done.stderr
+    folds = json.loads((fran_home / "projects" / "cut" / "validation_folds.json").read_text())
+    members = [cases for name, cases in folds.items() if name.startswith("fold_")]
+    assert sorted(case for cases in members for case in cases) == sorted(f"cut_{k // 2}_{k % 2}" for k in range(12))
+    for cases in members:
+        for case in cases:
+            parent = case.rpartition("_")[0]
+            assert {f"{parent}_0", f"{parent}_1"} <= set(cases)
