@@ -90,6 +90,7 @@ class Predictor:
         self.labels = LabelScheme.from_dict(meta["labels"])
         self.modality = str(meta["modality"])
         self.spacing_mm = tuple(float(s) for s in meta["spacing"])
+        self.half_precision = bool(meta.get("config", {}).get("half_precision", False))
         self.networks = [_load(model, self.device, trusted) for model in models]
         self._digests = [file_digest(model.path) for model in models]
 
@@ -101,7 +102,7 @@ class Predictor:
             on_batch: called with (tiles done, tiles in all) of the current model.
         """
         started = perf_counter()
-        prepared = prepare_case_image(volume, self.spacing_mm, self.modality)
+        prepared = prepare_case_image(volume, self.spacing_mm, self.modality, self.half_precision)
         ready = perf_counter()
         scores = self.scores(prepared, on_batch)
         applied = perf_counter()

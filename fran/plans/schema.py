@@ -105,7 +105,7 @@ class Plan:
     remapping_train: Any = _key(None, unit="label values", read_by="train")
     classes: Any = _key(None, unit="label names", read_by="train")
     vip_label: int | None = _key(None, unit="label value", read_by="train, score")
-    half_precision: bool = _key(False, read_by="preprocess")
+    half_precision: bool = _key(False, read_by="preprocess, infer")
 
     @property
     def patch_size(self) -> tuple[int, int, int]:

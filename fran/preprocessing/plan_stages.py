@@ -71,6 +71,7 @@ def _source(plan: Plan, context: Context) -> SourceParams:
         plan.use_fg_indices,
         tuple(plan.fg_indices_exclude),
         remapping=context.relabelling("source"),
+        half_precision=plan.half_precision,
     )
 
 

@@ -112,6 +112,15 @@ def test_inference_prepares_what_the_case_file_holds(make_case: MakeCase, tmp_pa
     np.testing.assert_allclose(raw_of(reader), raw, atol=prepared.slope * 0.51)
 
 
+def test_half_precision_reaches_the_file_and_its_address(make_case: MakeCase, tmp_path: Path) -> None:
+    job = replace(make_case(), modality="MR")
+    half, full = SourceParams(OTHER_MM, half_precision=True), SourceParams(OTHER_MM)
+    assert run(job, tmp_path, OTHER_MM, half_precision=True).read_all()[0].dtype == np.float16
+    assert half.key() != full.key() and half.case_key(job.with_digests()) != full.case_key(job.with_digests())
+    prepared = prepare_case_image(read_volume(job.image), OTHER_MM, "MR", half_precision=True)
+    assert prepared.stored.dtype == np.float16
+
+
 def test_single_slice_and_small_volumes(make_case: MakeCase, tmp_path: Path) -> None:
     lm = np.zeros((24, 19, 1), np.uint8)
     lm[4:15, 3:9] = 1

@@ -80,6 +80,7 @@ class SourceParams:
         fg_indices_exclude: labels to leave out of that sample.
         seed: of the sample.
         remapping: new label values.
+        half_precision: store images other than CT as float16.
     """
 
     name: ClassVar[str] = "source"
@@ -91,6 +92,7 @@ class SourceParams:
     fg_indices_exclude: tuple[int, ...] = ()
     seed: int = 0
     remapping: Relabelling = SAME_LABELS
+    half_precision: bool = False
 
     @property
     def sampling(self) -> Sampling:
@@ -103,7 +105,8 @@ class SourceParams:
         return readable_spacing(self.spacing_mm)
 
     def _shared(self) -> dict[str, Any]:
-        return {"spacing_mm": [float(v) for v in self.spacing_mm], **self.sampling.to_dict()}
+        half = {"half_precision": True} if self.half_precision else {}
+        return {"spacing_mm": [float(v) for v in self.spacing_mm], **self.sampling.to_dict(), **half}
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form, in which equal meanings are equal."""
@@ -152,7 +155,7 @@ def process_case(job: CaseJob, params: SourceParams, key: str, path: Path) -> li
     image, lm = read_volume(job.image), read_volume(job.lm, role="lm")
     notes = check_same_grid(job, image, lm)
     array = relabelled(lm.array, params.remapping.at(job.datasource))
-    prepared = prepare_case_image(image, params.spacing_mm, job.modality)
+    prepared = prepare_case_image(image, params.spacing_mm, job.modality, params.half_precision)
     del image, lm  # the raw volumes would add to the peak while the label map is resampled
     labels = resample_labels(array, prepared.chain.ras, prepared.chain.stored)
     if prepared.n_clipped:
