@@ -7,13 +7,13 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from fran.preprocessing.source import CaseJob, SourceParams
 
 from fran.datasources.datasource import Datasource
 from fran.datasources.scan import ScanReport
 from fran.parallel.local import run_jobs
 from fran.parallel.ray import RayCluster
 from fran.preprocessing.run import run_stage
+from fran.preprocessing.stages.source import CaseJob, SourceParams
 
 pytestmark = pytest.mark.slow
 
