@@ -88,12 +88,25 @@ VERBS: dict[str, Verb | Group] = {
             "folds": Verb(
                 "project_folds", "deal the folds that are missing, and show them", "fran project folds project=kits"
             ),
+            "sheet": Verb(
+                "project_sheet",
+                "a picture of every case with its labels, and voxels and mm³ of each label",
+                "fran project sheet project=kits",
+            ),
             "drop": Verb("project_drop", "take a datasource out", "fran project drop project=kits name=old_scans"),
             "groups": Verb(
                 "project_groups",
                 "which datasources share the meaning of their label values",
                 "fran project groups project=kits 'lm_groups=[[kits],[lits]]'",
             ),
+        },
+    ),
+    "cache": Group(
+        "preprocessed data: what is there, whether it is whole, what no plan needs",
+        {
+            "ls": Verb("cache_ls", "folders, cases, bytes, and which plans need them", "fran cache ls project=kits"),
+            "verify": Verb("cache_verify", "read every file back, name the damaged", "fran cache verify project=kits"),
+            "gc": Verb("cache_gc", "show what no plan needs; delete=true deletes it", "fran cache gc project=kits"),
         },
     ),
     "infer": Verb("infer", "predict label maps for new images", "fran infer project=kits 'runs=[NAME]' input=new/"),

@@ -92,7 +92,7 @@ def overlay_png(
     window = window or display_window(image, foreground, spacing_mm)
     for ax, view in zip(axes, VIEWS, strict=True):
         index = centre[view.axis]
-        _draw_image(ax, view, view.cut(image, index), spacing_mm, window)
+        draw_image(ax, view, view.cut(image, index), spacing_mm, window)
         _draw_labels(ax, view, view.cut(pred, index), view.cut(ref, index), spacing_mm, labels)
         ax.set_title(f"{view.title}, slice {index}", fontsize=9)
     figure.suptitle(title_text(pred, ref, names, labels, case_id), fontsize=11)
@@ -153,9 +153,10 @@ def _figure_size(extent_mm: Sequence[float]) -> tuple[float, float]:
     return min(16.0, max(7.0, width + 0.8)), HEIGHT_INCH
 
 
-def _draw_image(
+def draw_image(
     ax: Axes, view: View, plane: NDArray[Any], spacing_mm: Sequence[float], window: tuple[float, float]
 ) -> None:
+    """Draw a slice as `View.cut` gives it, in mm, with the body's directions as letters at its edges."""
     width, height = plane.shape[1] * spacing_mm[view.right], plane.shape[0] * spacing_mm[view.up]
     low, high = window
     ax.imshow(

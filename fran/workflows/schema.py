@@ -211,6 +211,28 @@ class ProjectGroupsConfig(ProjectVerbConfig):
 
 
 @dataclass
+class CacheConfig(ProjectVerbConfig):
+    """`fran cache ls`, `fran cache verify`."""
+
+
+@dataclass
+class CacheGcConfig(ProjectVerbConfig):
+    """`fran cache gc`."""
+
+    keep: str = "all"
+    delete: bool = False
+
+
+@dataclass
+class SheetConfig(ProjectVerbConfig):
+    """`fran project sheet`."""
+
+    datasource: str | None = None
+    output: str | None = None
+    columns: int = 4
+
+
+@dataclass
 class InferConfig:
     """`fran infer`."""
 
@@ -291,6 +313,10 @@ def register() -> None:
         ("project_folds_schema", ProjectFoldsConfig),
         ("project_drop_schema", ProjectDropConfig),
         ("project_groups_schema", ProjectGroupsConfig),
+        ("cache_ls_schema", CacheConfig),
+        ("cache_verify_schema", CacheConfig),
+        ("cache_gc_schema", CacheGcConfig),
+        ("project_sheet_schema", SheetConfig),
         ("infer_schema", InferConfig),
         ("score_schema", ScoreConfig),
         ("ui_schema", UiConfig),
