@@ -54,9 +54,12 @@ def stage_states(chain: Sequence[Plan], project: Project | None, num_processes: 
     Args:
         chain: resolved plans, the root first.
         project: None where it has not been made yet.
-        num_processes: that the stages will run with.
+        num_processes: that the stages will run with; -1 takes all cores.
     """
+    from fran.preprocessing.memory import usable_cores
+
     plans = data_stages(chain)
+    num_processes = num_processes if num_processes > 0 else usable_cores()
     if project is None or not project.exists:
         return _without_project(plans)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from fran.errors import problems_table
+from fran.errors import ConfigError, problems_table
 from fran.workflows.dry_run import say_stages
 from fran.workflows.entry import Job, command, run_verb
 from fran.workflows.plan_data import PlanData, data_of, raw_jobs
@@ -48,10 +48,29 @@ def bring_up_to_date(project: Project, data: PlanData, how: PreprocessConfig) ->
     if data.valid is not None:
         bring_up_to_date(project, data.valid, how)
     data.register(project)
-    summaries = run_chain(raw_jobs(data.rows), data.links, how.num_processes, progress_bar, everybody, execute)
+    processes = num_processes(data, how)
+    summaries = run_chain(raw_jobs(data.rows), data.links, processes, progress_bar, everybody, execute)
     for link, summary in zip(data.links, summaries, strict=True):
         _say(link.stage.name, summary)
     return summaries
+
+
+def num_processes(data: PlanData, how: PreprocessConfig) -> int:
+    """Processes to use: as asked for, or for -1 as many as cores and memory allow.
+
+    Raises:
+        ConfigError: neither -1 nor 1 or more.
+    """
+    from fran.preprocessing.memory import AUTO, case_bytes, fitting_processes, free_memory, usable_cores
+
+    if how.num_processes >= 1:
+        return how.num_processes
+    if how.num_processes != AUTO:
+        raise ConfigError(f"preprocess.num_processes: expected -1 (automatic) or 1 or more, found {how.num_processes}")
+    needs = [case_bytes(row.size, row.spacing_mm, data.plan.spacing_mm) for row in data.rows]
+    chosen = fitting_processes(needs, free_memory(), usable_cores())
+    log.info("%d processes; the largest case is expected to need %.1f GB", chosen, max(needs, default=0) / 1e9)
+    return chosen
 
 
 def _say(stage: str, summary: Summary) -> None:

@@ -19,6 +19,7 @@ from fran.errors import CasesFailed, StoreError
 from fran.io.casefile import CaseReader
 from fran.io.manifest import MANIFEST_NAME, Manifest
 from fran.labels import Remapping
+from fran.parallel.backends import backend
 from fran.preprocessing.pipeline import Link, run_chain
 from fran.preprocessing.relabelling import Relabelling
 from fran.preprocessing.run import LOG_NAME, Summary
@@ -268,3 +269,11 @@ def whole(path: Path) -> bool:
     except StoreError:
         return False
     return True
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_writes_the_same_bytes(jobs: list[CaseJob], tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    run_chain(jobs, links(tmp_path / "alone"))
+    run_chain(jobs, links(tmp_path / "ray"), num_processes=2, execute=backend("ray", "local"))
+    assert contents(tmp_path / "ray") == contents(tmp_path / "alone")
