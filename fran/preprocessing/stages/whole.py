@@ -20,7 +20,7 @@ from fran.preprocessing.stages.stage import Made, Stage, case_file
 
 @dataclass(frozen=True)
 class WholeStage:
-    """Resize to a shape: images linearly and without aliasing, label maps by the largest share.
+    """Resize to a shape, as a spacing is reached: images without aliasing, label maps by the largest share.
 
     Attributes:
         parent: stage whose files are read.
@@ -82,5 +82,5 @@ class WholeStage:
 
 
 def as_stored(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Interpolated stored values in the dtype they had; interpolation never leaves its range."""
+    """Interpolated stored values in the dtype they had; it is clipped to its range before."""
     return (array if dtype.kind == "f" else np.rint(array)).astype(dtype)
