@@ -112,11 +112,16 @@ class CropDataset(Dataset[Sample]):
         return start[0], start[1], start[2]
 
     def _foreground_centre(self, case_id: str, draw: np.random.Generator) -> NDArray[np.generic] | None:
-        """A voxel of a class drawn by weight; of another where none of its voxels are stored (fg_indices_exclude)."""
+        """A voxel of a class drawn by weight; of another where none of its voxels are stored (fg_indices_exclude).
+
+        Case files without any sample give a voxel of the class's bounding box.
+        """
         weights = {c: w for c in self.source.channels_present(case_id) if (w := self.class_weights[c])}
         while weights:
             shares = np.array(list(weights.values()))
             channel = list(weights)[int(draw.choice(len(shares), p=shares / shares.sum()))]
+            if not self.source.has_foreground_samples:
+                return _inside(self.source.boxes(case_id, channel), draw)
             voxels = self.source.foreground(case_id, channel)
             if len(voxels):
                 centre: NDArray[np.generic] = voxels[int(draw.integers(len(voxels)))]
@@ -191,6 +196,11 @@ def collate(samples: Sequence[Sample]) -> Sample:
         keys.SEED: [s[keys.SEED] for s in samples],
         keys.CASE_ID: [s[keys.CASE_ID] for s in samples],
     }
+
+
+def _inside(boxes: Sequence[tuple[Vox, Vox]], draw: np.random.Generator) -> NDArray[np.generic]:
+    low, high = boxes[int(draw.integers(len(boxes)))]
+    return draw.integers(low, high)
 
 
 def _weights(given: Mapping[str, float], names: Sequence[str], setting: str) -> list[float]:

@@ -132,6 +132,16 @@ class CaseSource:
         self._foreground.move_to_end(key)
         return self._foreground[key]
 
+    @property
+    def has_foreground_samples(self) -> bool:
+        """Whether the case files were made with samples of the foreground (``use_fg_indices``)."""
+        return bool(self.manifest.params.get("use_fg_indices", True))
+
+    def boxes(self, case_id: str, channel: int) -> list[tuple[Vox, Vox]]:
+        """(first voxel, one past the last voxel) of each stored label that is one channel."""
+        table = self._table_of(case_id)
+        return [box for value, box in self.reader(case_id).meta.bboxes.items() if table[value] == channel]
+
     def channels_present(self, case_id: str) -> list[int]:
         """Foreground channels with at least one voxel in the case."""
         counts, table = self.manifest.cases[case_id].labels, self._table_of(case_id)

@@ -53,7 +53,7 @@ class Plan:
         expand_by: margin around what a case is cropped to.
         samples_per_file: crops taken from a case each time its file is read.
         use_fg_indices: store foreground voxel positions, from which training draws patch centres. Without them
-            centres are drawn from the labels' bounding boxes.
+            centres are drawn from the labels' bounding boxes, and fg_indices_exclude means nothing.
         fg_indices_exclude: label values around which no patch is centred.
         imported_folder: label maps of another origin to crop to, or to merge; one folder, or a list with one (or
             null) for each datasource. ``DS.<name>/lms`` is inside a datasource's folder.

@@ -38,7 +38,9 @@ def make_case(
     labels = {int(v): int((lm == v).sum()) for v in (3, 7) if (lm == v).any()}
     stats = intensity_statistics(stored, slope, inter)
     affine = tuple(map(tuple, np.diag([*SPACING_MM, 1.0]).tolist()))
-    meta = CaseMeta(case_id, f"key{seed}", shape, affine, SPACING_MM, slope, inter, modality, labels, stats, {}, {})
+    inside = {v: np.argwhere(lm == v) for v in labels}
+    boxes = {v: (tuple(w.min(0).tolist()), tuple((w.max(0) + 1).tolist())) for v, w in inside.items()}
+    meta = CaseMeta(case_id, f"key{seed}", shape, affine, SPACING_MM, slope, inter, modality, labels, stats, {}, boxes)
     fg = {v: np.argwhere(lm == v)[::3] for v in labels}
     path = folder / f"{case_id}.h5"
     write_case(path, stored, lm, meta, fg)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -107,6 +108,17 @@ def test_a_class_without_stored_voxels_leaves_its_crops_to_the_others(source, mo
     assert all((always[index][keys.LM] == 2).any() for index in range(20))
     monkeypatch.setattr(CaseSource, "foreground", lambda self, case_id, channel: none)
     assert always[0][keys.LM].shape == PATCH
+
+
+def test_without_foreground_samples_crops_are_centred_on_boxes(manifest, labels, ct_properties):
+    bare = replace(manifest, params={"use_fg_indices": False})
+    source = CaseSource(bare, sorted(bare.cases), labels, ct_properties)
+    crops = CropDataset(source, (16, 12, 8), fg_fraction=1.0, seed=1, class_weights={"organ": 0.0})
+    for index in range(20):
+        case_id = source.case_ids[index % len(source)]
+        centre = crops._foreground_centre(case_id, np.random.default_rng(index))
+        ((low, high),) = source.boxes(case_id, 2)
+        assert (centre >= low).all() and (centre < high).all()
 
 
 def test_foreground_fraction_is_met(source, monkeypatch):
