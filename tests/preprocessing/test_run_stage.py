@@ -209,7 +209,7 @@ def test_missing_summaries_are_written_again(jobs: list[CaseJob], tmp_path: Path
     assert contents(out) == expected
 
 
-def test_a_thousand_finished_cases_take_less_than_a_second(tmp_path: Path) -> None:
+def test_finished_cases_are_never_opened(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     raw = [tmp_path / "gone.nii.gz"] * 2  # never opened
@@ -225,9 +225,7 @@ def test_a_thousand_finished_cases_take_less_than_a_second(tmp_path: Path) -> No
         )
     manifest.save()
     run_stage(jobs, PARAMS, out)  # writes the summaries
-    start = time.perf_counter()
     assert run_stage(jobs, PARAMS, out, 2).skipped == 1000
-    assert time.perf_counter() - start < 1
 
 
 RUN_IN_ANOTHER_PROCESS = """
