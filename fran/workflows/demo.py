@@ -33,7 +33,8 @@ def demo(job: Job[DemoConfig]) -> None:
     output = folders.predictions / run
     _fran("init", "-t", "demo", "-i", str(known))
     _fran("preprocess", "project=demo", "plan=plan1")
-    _fran("train", "project=demo", "plan=plan1", f"run={run}")
+    small = ["patch_dim0=48", "patch_dim1=32", "trainer.steps_per_epoch=40"]  # what two CPU cores learn in minutes
+    _fran("train", "project=demo", "plan=plan1", *small, f"run={run}")
     _fran("infer", "project=demo", f"runs=[{run}]", f"input={new}", f"output={output}")
     _fran("score", f"pred={output}", f"gt={new}")
     log.info("\nThat was the whole way. Look at the run:      fran ui project=demo")
