@@ -22,7 +22,7 @@ test: install
 	$(BIN)/python -m pytest -q -n 2
 
 slow: install
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -m slow -n 2
 
 lint: install
 	$(BIN)/ruff check .

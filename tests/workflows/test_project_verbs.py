@@ -128,7 +128,10 @@ def test_verbs_of_a_project(fran, made: Path) -> None:  # type: ignore[no-untype
     assert "2 cases left project organs, which has 5 now" in dropped.stdout
     again = fran("project", "drop", "project=organs", "name=later")
     assert (again.returncode, "has none called 'later'" in again.stderr) == (2, True)
-    back = fran("init", "project=organs", "datasource=[later]")
+    outside = fran("init", "project=organs", "datasource=[later]")
+    assert outside.returncode == 2
+    assert "lm_groups=[[organs],[later]]" in outside.stderr, "whose labels are meant is not guessed"
+    back = fran("init", "project=organs", "datasource=[later]", "lm_groups=[[organs],[later]]")
     assert back.returncode == 0, back.stderr
     assert json.loads(fran("project", "status", "project=organs", "json=true").stdout)["n_test"] == 2
 
