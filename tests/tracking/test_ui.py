@@ -65,7 +65,11 @@ def test_the_server_shows_artefacts_and_ends_whole(tmp_path: Path, number: signa
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    code = "import sys; from fran.tracking.ui import run_ui; sys.exit(run_ui(sys.argv[1], int(sys.argv[2])))"
+    # a test run started in the background inherits SIGINT ignored, which Ctrl-C in a terminal never meets
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from fran.tracking.ui import run_ui; sys.exit(run_ui(sys.argv[1], int(sys.argv[2])))"
+    )
     ui = subprocess.Popen([sys.executable, "-c", code, str(tracking_db(tmp_path)), str(port)], stdout=subprocess.PIPE)
     try:
         url = f"http://127.0.0.1:{port}/get-artifact?path=overlays/a.txt&run_uuid={run_id}"
