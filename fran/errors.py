@@ -6,7 +6,7 @@ of a `FranError` without a traceback and exit with status 1; anything else is a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -117,6 +117,15 @@ def raise_for_settings(problems: Sequence[SettingProblem]) -> None:
     """Raise one `SettingsFailed` that lists every problem; nothing happens without one."""
     if problems:
         raise SettingsFailed(problems)
+
+
+def unmet(settings: object, group: str, wanted: Mapping[str, bool | str]) -> list[SettingProblem]:
+    """Problems of those attributes of `settings` whose entry in `wanted` is not True but says what was expected."""
+    return [
+        SettingProblem(f"{group}.{name}", getattr(settings, name), expected)
+        for name, expected in wanted.items()
+        if isinstance(expected, str)
+    ]
 
 
 def choices(value: object, valid: Sequence[str]) -> str:

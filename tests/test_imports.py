@@ -12,7 +12,7 @@ import sys
 for name in {BLOCKED!r}:
     sys.modules[name] = None  # any import of it now fails
 import fran.data.datamodule, fran.augmentation.batched, fran.networks.build, fran.networks.dynunet
-import fran.losses.dice_ce, fran.metrics.dice, fran.training.fit
+import fran.losses.segmentation, fran.metrics.dice, fran.training.fit
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -17,6 +17,7 @@ from fran.training.settings import OPTIMISERS, SCHEDULES
 Values = Mapping[str, Any]
 SMALLEST_FACTOR = 0.01
 SUPERVISED_LEVELS = 2
+FOCUS = 2.0
 
 
 class Aside(ValueError):
@@ -162,6 +163,14 @@ def _schedule(value: Any) -> str:
     raise Aside(f"fran has no schedule {value} yet: {', '.join(SCHEDULES)}")
 
 
+def _focus(value: Any) -> float:
+    names = {"ce": 0.0, "cross_entropy": 0.0, "crossentropy": 0.0, "focal": FOCUS}
+    try:
+        return names[str(value).strip().lower()]
+    except KeyError as error:
+        raise NotThis("ce or focal") from error
+
+
 def _fold(value: Any) -> int:
     found = whole(value)
     if not 0 <= found < 5:
@@ -195,7 +204,7 @@ def _unused(equivalent: str = "") -> str:
 
 
 _UNET3D = "acted on UNet3D alone, which fran does not have"
-_PLATEAU = "belongs to ReduceLROnPlateau; fran's schedules follow from the length of the training"
+_PLATEAU = "fran's plateau watches val/dice; trainer.optimiser.plateau_patience counts validations, not epochs"
 _BY_DATA = "fran takes it from the data"
 
 Entry = Rule | str
@@ -306,7 +315,7 @@ LOSS: dict[str, Entry] = {
     "reduction": "fran's loss is a mean",
     "softmax": "fran's loss always takes the softmax",
     "apply_activation": "fran's loss always takes the softmax",
-    "ce_or_focal": "fran's loss is Dice with cross-entropy; it has no focal loss yet",
+    "ce_or_focal": _key("trainer.loss.focus", _focus, f"focal is {FOCUS:g}, ce is 0"),
     "theta": "belongs to a boundary loss, which fran does not have yet",
     "square_in_union": "fran's Dice has no squares in the denominator",
 }

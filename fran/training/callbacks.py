@@ -15,7 +15,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from fran.io.checkpoint import BEST, LAST, read_checkpoint, write_checkpoint
 from fran.io.files import atomic_path
-from fran.training.schedule import Budget
+from fran.training.schedule import Budget, Plateau
 
 METRICS = "metrics.csv"
 LEADING = ("epoch", "step", "elapsed_s")
@@ -164,3 +164,30 @@ def validate_now(trainer: pl.Trainer) -> None:
     """Have this epoch end with a validation, unless validation is switched off."""
     if trainer.limit_val_batches:
         trainer.check_val_every_n_epoch = 1
+
+
+class PlateauRate(Callback):
+    """Lower the learning rate when `val/dice` has stopped rising.
+
+    Args:
+        plateau: the factor that the module multiplies the rate by.
+    """
+
+    def __init__(self, plateau: Plateau) -> None:
+        self.plateau = plateau
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the new score."""
+        before = self.plateau.share
+        self.plateau.update(float(trainer.callback_metrics["val/dice"]))
+        if self.plateau.share < before:
+            log.info("val/dice stands at %.4f: learning rate times %g", self.plateau.best, self.plateau.share / before)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The score's history, kept in the checkpoint."""
+        return dict(vars(self.plateau))
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Inverse of `state_dict`; patience and factor may have been changed since."""
+        for name in ("best", "waited", "share"):
+            setattr(self.plateau, name, state_dict[name])

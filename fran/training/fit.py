@@ -20,7 +20,7 @@ from fran.errors import ConfigError, FranError
 from fran.io.checkpoint import BEST, FORMAT, LAST
 from fran.labels import LabelScheme
 from fran.networks.build import build_network, check_patch_size, fill_spec
-from fran.training.callbacks import AtomicCheckpointIO, BudgetEnd, RunFiles
+from fran.training.callbacks import AtomicCheckpointIO, BudgetEnd, PlateauRate, RunFiles
 from fran.training.hardware import resolve_accelerator, resolve_precision, use_hardware
 from fran.training.module import SegmentationModule, ValidationSettings
 from fran.training.progress import ProgressLine
@@ -76,6 +76,8 @@ def fit(
     end = BudgetEnd(budget, settings.early_stopping_epochs, files)
     # BudgetEnd reads what RunFiles wrote in the epoch before: a stop one epoch late saves an order between callbacks
     own: list[Callback] = [CheckpointState(meta, budget), end, files]
+    if settings.optimiser.schedule == "plateau":
+        own.append(PlateauRate(module.plateau))
     if settings.progress:
         own.append(ProgressLine(budget))
     with quiet_lightning():
@@ -111,7 +113,7 @@ def make_datamodule(spec: TrainSpec, *, on_gpu: bool) -> CropDataModule:
         spec.data,
         spec.patch_size,
         settings.batch_size,
-        settings.steps_per_epoch,
+        settings.steps_per_epoch * settings.accumulate,
         fg_fraction=settings.fg_fraction,
         class_weights=settings.class_sampling_weights,
         samples_per_file=spec.samples_per_file,
@@ -170,6 +172,7 @@ def make_trainer(
         precision=resolve_precision(settings.precision, accelerator),  # type: ignore[arg-type]  # checked by settings
         max_epochs=settings.max_epochs,
         min_epochs=0,
+        accumulate_grad_batches=settings.accumulate,
         check_val_every_n_epoch=max(settings.val_every_n_epochs, 1),
         limit_val_batches=None if validates else 0,
         num_sanity_val_steps=0,

@@ -18,10 +18,10 @@ from fran.augmentation.batched import BatchAugmentation
 from fran.augmentation.normalise import floor_of, normalise_stored
 from fran.errors import FranError
 from fran.labels import LabelScheme
-from fran.losses.dice_ce import DiceCELoss, Terms
+from fran.losses.segmentation import SegmentationLoss, Terms
 from fran.metrics.dice import dice_per_label
-from fran.training.optimisers import make_optimiser
-from fran.training.schedule import Budget, lr_factor
+from fran.training.optimisers import make_optimiser, set_rates
+from fran.training.schedule import Budget, Plateau, lr_factor
 from fran.training.settings import LossSettings, OptimiserSettings
 from fran.training.validation import predict_channels
 
@@ -104,7 +104,9 @@ class SegmentationModule(pl.LightningModule):
         self.network = network
         self.labels, self.patch_size = labels, patch_size
         self.augmentation, self.optimiser, self.budget = augmentation, optimiser, budget
-        self.loss = DiceCELoss(loss_terms(loss))
+        self.plateau = Plateau(optimiser.plateau_patience, optimiser.plateau_factor, optimiser.final_lr_share)
+        self.lr = optimiser.lr
+        self.loss = SegmentationLoss(loss_terms(loss), loss.head_weights)
         self.validation = validation or ValidationSettings()
         self.layout = torch.channels_last_3d if channels_last else torch.contiguous_format
         self.case_dice: dict[str, NDArray[np.float64]] = {}
@@ -149,9 +151,8 @@ class SegmentationModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Set the learning rate for this step."""
-        rate = self.optimiser.lr * lr_factor(self.progress(), self.optimiser)
-        for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = rate
+        self.lr = self.optimiser.lr * lr_factor(self.progress(), self.optimiser) * self.plateau.share
+        set_rates(self.trainer.optimizers[0], self.lr)
 
     def progress(self) -> float:
         """Progress of the whole training in 0..1, the same on every process."""
@@ -176,7 +177,7 @@ class SegmentationModule(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the pace and the learning rate."""
         self.check_losses()
-        figures = {"train/lr": self.trainer.optimizers[0].param_groups[0]["lr"], **self.pace.figures()}
+        figures = {"train/lr": self.lr, **self.pace.figures()}
         self.log_dict(figures, on_step=False, on_epoch=True, sync_dist=True)
 
     def check_losses(self) -> None:
@@ -232,7 +233,17 @@ class SegmentationModule(pl.LightningModule):
 def loss_terms(loss: LossSettings) -> Terms:
     """Terms of the loss from its settings."""
     weights = None if loss.class_weights is None else torch.tensor(loss.class_weights, dtype=torch.float32)
-    return Terms(loss.dice_weight, loss.ce_weight, loss.batch_dice, loss.include_background, loss.smooth, weights)
+    return Terms(
+        loss.dice_weight,
+        loss.ce_weight,
+        loss.batch_dice,
+        loss.include_background,
+        loss.smooth,
+        weights,
+        fp_weight=loss.fp_weight,
+        fn_weight=loss.fn_weight,
+        focus=loss.focus,
+    )
 
 
 def mean_dice(cases: Sequence[NDArray[np.float64]], n_labels: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

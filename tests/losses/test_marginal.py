@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fran.losses.dice_ce import DiceCELoss, Terms, _DiceCE, dice_ce_loss, dice_shares
 from fran.losses.marginal import merge_unannotated
+from fran.losses.segmentation import SegmentationLoss, Terms, _BothTerms, dice_shares, segmentation_loss
 
 SHAPE = (6, 5, 4)
 ANNOTATED = torch.tensor([[True, True, True, True], [True, True, False, False], [True, False, True, True]])
@@ -34,7 +34,8 @@ def slow_loss(logits, target, annotated, terms):
         kept = [p[row, c] if c not in hidden else torch.zeros_like(union) for c in range(1, classes)]
         merged.append(torch.stack([union, *kept]))
     p, reference = torch.stack(merged), functional.one_hot(target[:, 0].long(), classes).movedim(-1, 1).double()
-    ce = -(p.clamp(min=1e-300).log() * reference).sum() / target.numel()
+    log_p = p.clamp(min=1e-300).log()
+    ce = -((1 - p) ** terms.focus * log_p * reference).sum() / target.numel()
     first = 0 if terms.include_background else 1
     dices = []
     for group in [range(rows)] if terms.batch else [[row] for row in range(rows)]:
@@ -42,19 +43,24 @@ def slow_loss(logits, target, annotated, terms):
         quotients = []
         for c in counted:
             overlap = sum((p[row, c] * reference[row, c]).sum() for row in group)
-            both = sum((p[row, c] + reference[row, c]).sum() for row in group)
-            quotients.append((2 * overlap + terms.smooth) / (both + terms.smooth))
+            false_positive = sum((p[row, c] * (1 - reference[row, c])).sum() for row in group)
+            false_negative = sum(((1 - p[row, c]) * reference[row, c]).sum() for row in group)
+            missed = terms.fp_weight * false_positive + terms.fn_weight * false_negative
+            quotients.append((2 * overlap + terms.smooth) / (2 * overlap + 2 * missed + terms.smooth))
         dices.append(1 - sum(quotients) / len(quotients) if counted else torch.zeros(()))
     return terms.dice_weight * sum(dices) / len(dices) + terms.ce_weight * ce
 
 
 @pytest.mark.parametrize("batch", [True, False])
 @pytest.mark.parametrize("include_background", [True, False])
-def test_value_and_gradient_equal_the_slow_way(pair, batch, include_background):
+@pytest.mark.parametrize(
+    "other", [{}, {"fp_weight": 0.3, "fn_weight": 0.7, "focus": 2.0}], ids=["dice_ce", "tversky_focal"]
+)
+def test_value_and_gradient_equal_the_slow_way(pair, batch, include_background, other):
     logits, target = pair
-    terms = Terms(0.7, 1.3, batch, include_background)
+    terms = Terms(0.7, 1.3, batch, include_background, **other)
     results = []
-    for loss in (dice_ce_loss, slow_loss):
+    for loss in (segmentation_loss, slow_loss):
         source = logits.clone().requires_grad_()
         value = loss(source, target, annotated=ANNOTATED, terms=terms)
         value.backward()
@@ -69,7 +75,7 @@ def test_gradient_is_the_numerical_one(pair, batch):
     terms = Terms(0.7, 1.3, batch, True, 1e-3, torch.tensor([0.2, 1.0, 3.0, 0.5], dtype=torch.float64))
 
     def loss(x):
-        return 5 * _DiceCE.apply(merge_unannotated(x, ANNOTATED), target, terms, dice_shares(x, terms, ANNOTATED))
+        return 5 * _BothTerms.apply(merge_unannotated(x, ANNOTATED), target, terms, dice_shares(x, terms, ANNOTATED))
 
     assert torch.autograd.gradcheck(loss, logits.requires_grad_())
 
@@ -79,7 +85,7 @@ def test_everything_annotated_changes_nothing(pair, batch):
     logits, target = pair
     terms = Terms(batch=batch)
     assert torch.equal(merge_unannotated(logits, EVERYTHING), logits)
-    assert torch.equal(dice_ce_loss(logits, target, terms, EVERYTHING), dice_ce_loss(logits, target, terms))
+    assert torch.equal(segmentation_loss(logits, target, terms, EVERYTHING), segmentation_loss(logits, target, terms))
 
 
 def test_an_unannotated_class_costs_nothing_where_it_is_predicted(pair):
@@ -89,15 +95,15 @@ def test_an_unannotated_class_costs_nothing_where_it_is_predicted(pair):
     elsewhere = sure.clone()
     hidden = target[1, 0] == 0
     elsewhere[1, 0][hidden], elsewhere[1, 2][hidden] = -40.0, 40.0
-    assert float(dice_ce_loss(elsewhere, target, None, ANNOTATED)) < 1e-4
-    assert float(dice_ce_loss(elsewhere, target)) > 1
+    assert float(segmentation_loss(elsewhere, target, None, ANNOTATED)) < 1e-4
+    assert float(segmentation_loss(elsewhere, target)) > 1
 
 
 def test_a_batch_that_annotates_no_class_is_worth_nothing(pair):
     logits = pair[0].requires_grad_()
     nothing = torch.zeros_like(ANNOTATED)
     for batch in (True, False):
-        loss = dice_ce_loss(logits, torch.zeros_like(pair[1]), Terms(batch=batch), nothing)
+        loss = segmentation_loss(logits, torch.zeros_like(pair[1]), Terms(batch=batch), nothing)
         (gradient,) = torch.autograd.grad(loss, logits)
         assert float(loss.detach()) == pytest.approx(0, abs=1e-6)
         assert float(gradient.abs().max()) < 1e-6
@@ -106,7 +112,7 @@ def test_a_batch_that_annotates_no_class_is_worth_nothing(pair):
 def test_heads_and_low_precision(pair):
     logits, target = pair
     coarse = functional.avg_pool3d(logits, 2)
-    single = DiceCELoss()
+    single = SegmentationLoss()
     shrunk = functional.interpolate(target.float(), size=coarse.shape[2:], mode="nearest").byte()
     expected = single(logits, target, ANNOTATED) + 0.5 * single(coarse, shrunk, ANNOTATED)
     torch.testing.assert_close(single([logits, coarse], target, ANNOTATED), expected / 1.5)
@@ -119,7 +125,7 @@ def test_heads_and_low_precision(pair):
 def test_huge_logits_stay_finite(pair):
     logits, target = pair
     source = (1e5 * logits).requires_grad_()
-    loss = dice_ce_loss(source, target, None, ANNOTATED)
+    loss = segmentation_loss(source, target, None, ANNOTATED)
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(source.grad).all()

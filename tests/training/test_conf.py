@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from fran.networks.build import build_network, check_patch_size, fill_spec
+from fran.training.optimisers import make_optimiser
 from fran.training.settings import AugmentationSettings, LossSettings, OptimiserSettings, TrainerSettings
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -17,7 +19,12 @@ def load(group: str, name: str) -> dict:
     plain = yaml.safe_load((CONF / group / f"{name}.yaml").read_text())
     merged: dict = {}
     for parent in plain.pop("defaults", ["_self_"]):
-        merged = merge(merged, plain if parent == "_self_" else load(group, parent))
+        if isinstance(parent, dict):
+            ((key, option),) = parent.items()
+            key = key.removeprefix("override ")
+            merged[key] = load(f"{group}/{key}", option)
+        else:
+            merged = merge(merged, plain if parent == "_self_" else load(group, parent))
     return merged
 
 
@@ -38,6 +45,22 @@ def test_trainer(name):
     settings.check()
     if name == "default":
         assert settings == TrainerSettings()
+
+
+@pytest.mark.parametrize("name", names("trainer/optimiser"))
+def test_optimiser(name):
+    settings = OptimiserSettings(**load("trainer/optimiser", name))
+    assert not settings.problems()
+    assert (name == "adamw_cosine") == (settings == OptimiserSettings())
+    optimiser = make_optimiser(torch.nn.Conv3d(1, 2, 3), settings)
+    assert type(optimiser).__name__.lower() == settings.name
+
+
+@pytest.mark.parametrize("name", names("trainer/loss"))
+def test_loss(name):
+    settings = LossSettings(**load("trainer/loss", name))
+    assert not settings.problems()
+    assert (name == "dice_ce") == (settings == LossSettings())
 
 
 @pytest.mark.parametrize("name", names("augmentation"))

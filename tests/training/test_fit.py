@@ -117,6 +117,34 @@ def test_early_stopping(make_spec):
     assert result.epochs < 10
 
 
+def test_plateau_lowers_the_rate_and_goes_on_after_a_resume(make_spec):
+    recorder = Recorder()
+    flat = {"schedule": "plateau", "warmup": 0.0, "plateau_patience": 2, "plateau_factor": 0.1, "final_lr_share": 0.0}
+
+    def spec(epochs):
+        made = make_spec(max_epochs=epochs, steps_per_epoch=1, lr=1e-12)
+        vars(made.trainer.optimiser).update(flat)
+        return made
+
+    fit(spec(4), callbacks=[recorder])
+    fit(spec(6), callbacks=[recorder], resume=spec(6).run_folder)
+    assert recorder.rates == pytest.approx([1e-12] * 3 + [1e-13] * 2 + [1e-14])
+
+
+def test_accumulated_gradients_equal_a_larger_batch(make_spec):
+    weights = []
+    for name, batch_size, accumulate in (("large", 4, 1), ("small", 2, 2)):
+        # Dice's sums over the batch, and weights of the cross-entropy, belong to the batch of a forward pass
+        loss = LossSettings(batch_dice=False)
+        spec = make_spec(name=name, batch_size=batch_size, accumulate=accumulate, loss=loss, steps_per_epoch=5)
+        spec.trainer.optimiser.name = "sgd"
+        result = fit(spec)
+        assert result.steps == 10
+        weights.append(read_checkpoint(result.last)["state_dict"])
+    for key, expected in weights[0].items():
+        torch.testing.assert_close(weights[1][key], expected)
+
+
 def test_no_validation(make_spec):
     result = fit(make_spec(max_epochs=1, val_every_n_epochs=0))
     assert result.best is None

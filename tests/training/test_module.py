@@ -6,7 +6,7 @@ import torch
 
 from fran.training.hardware import resolve_accelerator, resolve_precision
 from fran.training.module import mean_dice
-from fran.training.schedule import Budget, lr_factor
+from fran.training.schedule import Budget, Plateau, lr_factor
 from fran.training.settings import OptimiserSettings, TrainerSettings
 from fran.training.validation import predict_channels
 
@@ -36,6 +36,34 @@ def test_schedules_rise_then_fall_to_the_final_share(schedule):
     assert all(np.diff(rates[:11]) > 0)
     assert all(np.diff(rates[10:]) < 0)
     assert rates[-1] == pytest.approx(0.02)
+
+
+def test_one_cycle_is_torchs():
+    settings = OptimiserSettings(schedule="one_cycle", lr=0.2, final_lr_share=0.001)
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.2)
+    steps = 50
+    # torch ends the rise one step before `pct_start` of its steps
+    rise = (0.3 * steps + 1) / (steps + 1)
+    reference = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, 0.2, steps + 1, pct_start=rise, final_div_factor=1000 / 25, cycle_momentum=False
+    )
+    for step in range(steps):
+        assert 0.2 * lr_factor(step / steps, settings) == pytest.approx(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        reference.step()
+    assert 0.2 * lr_factor(1.0, settings) == pytest.approx(optimiser.param_groups[0]["lr"])
+
+
+def test_plateau_falls_after_scores_without_a_rise_and_not_below_its_end():
+    plateau = Plateau(patience=2, factor=0.1, lowest=0.05)
+    shares = []
+    for score in (float("nan"), 0.5, 0.5, float("nan"), 0.6, 0.6, 0.6, 0.6, 0.6):
+        plateau.update(score)
+        shares.append(plateau.share)
+    assert shares == [1.0, 1.0, 1.0, 0.1, 0.1, 0.1, 0.05, 0.05, 0.05]
+    assert lr_factor(0.7, OptimiserSettings(schedule="plateau")) == lr_factor(
+        0.7, OptimiserSettings(schedule="constant")
+    )
 
 
 def test_auto_precision_needs_the_hardware(monkeypatch):
