@@ -196,12 +196,9 @@ def _write_groups(work: _Work, values: Mapping[str, Any]) -> None:
     chosen: dict[str, str] = {}
     if "plan" in values:
         chosen["plan"] = values["plan"]
-    network, _, residual = str(values.get("model", "dynunet")).partition("+")
-    parents = {"model": network, "trainer": "default", "augmentation": "default"}
+    parents = {"model": str(values.get("model", "dynunet")), "trainer": "default", "augmentation": "default"}
     for group, parent in parents.items():
         own = {k.partition(".")[2]: v for k, v in values.items() if k.startswith(f"{group}.")}
-        if group == "model" and residual:
-            own["res_block"] = True
         if own or (group == "model" and "model" in values):
             text = group_file(own, parent, work.workbook, _SAYS[group])
             work.files[f"conf/{group}/{work.name}.yaml"] = text

@@ -27,7 +27,7 @@ PARAMETER_SHEETS = {
     "fran_settings": "fran",
 }
 SIDE_SHEETS = {
-    "vtunet_params": "fran has no network VTUNet",
+    "vtunet_params": "fran has no network VTUNet; swinunetr is the nearest",
     "mask_labels": "rules for predictions; fran keeps them in a project's mask_labels.json",
     "resnet": "settings of a side project, a classifier; fran segments",
 }

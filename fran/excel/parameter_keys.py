@@ -203,17 +203,17 @@ def _unused(equivalent: str = "") -> str:
     return f"the old program read it and never used it{'; ' if equivalent else ''}{equivalent}"
 
 
-_UNET3D = "acted on UNet3D alone, which fran does not have"
+_UNET3D = "acted on UNet3D alone; fran's unet has no such setting"
 _PLATEAU = "fran's plateau watches val/dice; trainer.optimiser.plateau_patience counts validations, not epochs"
 _BY_DATA = "fran takes it from the data"
 
 Entry = Rule | str
 MODEL: dict[str, Entry] = {
-    "arch": _key("model", same, "nnUNet and DynUNet are dynunet, ResUNet is dynunet with residual blocks"),
+    "arch": _key("model", same, "nnUNet and DynUNet are dynunet, ResUNet is resunet, UNet3D is unet, SwinUNETR is swinunetr"),
     "base_ch_opts": _key("model.filters", _filters, unless=_unet3d_only),
     "depth_opts": _key("model.max_levels", whole, unless=_unet3d_only),
     "deep_supervision": _key("model.deep_supervision", _levels, f"TRUE is {SUPERVISED_LEVELS} levels below the finest"),
-    "nnunet_use_residual": _key("model.res_block", truth),
+    "nnunet_use_residual": _key("model.res_block", truth, "a setting of dynunet; resunet is residual"),
     "dropout": _key("model.dropout", number),
     "lr": _key("trainer.optimiser.lr", number),
     "optimizer": _key("trainer.optimiser.name", _optimiser, "Adam is adamw; without weight decay they are the same"),
@@ -233,7 +233,7 @@ MODEL: dict[str, Entry] = {
     "n_bottlenecks": _UNET3D,
     "self_attention": _UNET3D,
     "tune_region_id": _unused(),
-    "n_blocks_per_level": _unused("fran's dynunet works out its levels from patch and spacing"),
+    "n_blocks_per_level": _unused("fran works out the levels from patch and spacing"),
     "in_channels": _BY_DATA,
     "out_channels": _BY_DATA,
 }

@@ -15,7 +15,9 @@ from fran.excel.parameter_keys import FOR_ALL_PLANS, ONE_PLAN, SHEETS, Aside, Ru
 from fran.excel.plan_keys import PLAN_KEYS
 from fran.excel.workbook import Cell
 
-_DYNUNET = {"nnunet", "nnunetv1", "dynunet", "dynunetub"}
+_FORMER_NETWORKS = {"nnunet": "dynunet", "nnunetv1": "dynunet", "dynunetub": "dynunet", "unet3d": "unet"}
+#: Networks of fran to which the old settings of networks correspond.
+_TAKE_ALL = ("dynunet", "unet", "resunet", "resunet_s")
 AXES = {"flip": (1.0, 1.0, 0.0), "flip_random": (1.0, 1.0, 1.0)}
 NOTHING = "states nothing: fran's own value"
 _MEND = "mend the cell and import again"
@@ -95,8 +97,10 @@ def _row(kind: str, row: Row, stated: dict[str, Any], reader: _Reader) -> None:
         reader.ledger.set_aside(cells, f"fran knows no such variable; {known}")
     elif isinstance(rule, str):
         reader.ledger.set_aside(cells, rule)
-    elif rule.keys[0].startswith("model.") and (other := _other_network(stated, reader.models)):
-        reason = f"{rule.keys[0]} belongs to dynunet; this workbook's network is {other}"
+    elif rule.keys[0].startswith("model.") and (
+        other := _other_network(rule.keys[0], stated, reader.models)
+    ):
+        reason = f"{rule.keys[0]} belongs to dynunet and the like; this workbook's network is {other}"
         reader.ledger.set_aside(cells, reason)
     elif rule.keys[0] in ("plan", "plan_valid", "plan_test"):
         reader.settings.plans[rule.keys[0]] = row
@@ -155,13 +159,9 @@ def _apply(row: Row, rule: Rule, stated: dict[str, Any], reader: _Reader) -> Non
     if row.name in AXES:
         ledger.put(row.cells.get("manual_p"), "converted", shown, file_of(shown), f"→ {value}")
     kept = rule.says == "" and (literal(cell.value) == value or isinstance(value, bool))
-    detail = "" if kept else f"{cell.shown} → {_shown(value)}" + (f" ({rule.says})" if rule.says else "")
+    detail = "" if kept else f"{cell.shown} → {value}" + (f" ({rule.says})" if rule.says else "")
     outcome: Outcome = "converted" if not kept and rule.says else renamed
     ledger.put(cell, outcome, shown, file_of(rule.keys[0]), detail)
-
-
-def _shown(value: Any) -> str:
-    return str(value).replace("+res", " with res_block")
 
 
 def _value(row: Row, rule: Rule, cell: Cell, stated: dict[str, Any], reader: _Reader) -> Any:
@@ -208,33 +208,31 @@ def _probability(row: Row, rule: Rule, settings: Settings, ledger: Ledger) -> No
 
 
 def network(value: Any, models: Collection[str]) -> str:
-    """Name of fran's network for an old one; ``+res`` marks residual blocks.
+    """Name of fran's network for an old one.
 
     Raises:
         Aside: fran has none.
 
     Example:
-        >>> network("nnUNet", ["dynunet"]), network("ResUNet", ["dynunet"]), network("SwinUNETR", ["swinunetr"])
-        ('dynunet', 'dynunet+res', 'swinunetr')
+        >>> network("nnUNet", ["dynunet"]), network("ResUNet", ["resunet"]), network("UNet3D", ["dynunet", "unet"])
+        ('dynunet', 'resunet', 'unet')
     """
     plain = re.sub(r"[^a-z0-9]", "", str(value).lower())
-    found = next((model for model in sorted(models) if re.sub(r"[^a-z0-9]", "", model) == plain), None)
-    if found:
-        return found
-    if plain in _DYNUNET:
-        return "dynunet"
-    if plain == "resunet":
-        return "dynunet+res"
-    raise Aside(f"fran has no network {value} yet: {', '.join(sorted(models))}")
+    wanted = _FORMER_NETWORKS.get(plain, plain)
+    found = next((model for model in sorted(models) if re.sub(r"[^a-z0-9]", "", model) == wanted), None)
+    if found is None:
+        raise Aside(f"fran has no network {value}: {', '.join(sorted(models))}")
+    return found
 
 
-def _other_network(stated: dict[str, Any], models: Collection[str]) -> str:
-    """The workbook's network where it is not dynunet, to which the old settings of networks correspond."""
+def _other_network(key: str, stated: dict[str, Any], models: Collection[str]) -> str:
+    """The workbook's network, where it has no setting `key`."""
     try:
-        found = network(stated["arch"], models).removesuffix("+res")
+        found = network(stated["arch"], models)
     except (Aside, KeyError):
         return ""
-    return "" if found == "dynunet" else found
+    takes = _TAKE_ALL if key != "model.res_block" else _TAKE_ALL[:1]
+    return "" if found in takes else found
 
 
 def _adam_decays_nothing(settings: Settings, ledger: Ledger) -> None:

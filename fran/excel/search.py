@@ -126,7 +126,7 @@ def _options(value: Any, row: Row, rule: Rule, models: Collection[str]) -> list[
 
 def _option(item: Any, row: Row, rule: Rule, models: Collection[str]) -> Any:
     if rule.keys == ("model",):
-        return network(item, models).removesuffix("+res")
+        return network(item, models)
     return flips(row, truth(item)) if row.name in AXES else rule.parse(item)
 
 

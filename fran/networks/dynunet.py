@@ -8,8 +8,8 @@ import torch
 from monai.networks.nets.dynunet import DynUNet
 from torch import Tensor
 
-from fran.errors import ConfigError
-from fran.networks.topology import Triple, topology
+from fran.networks.norm import quicken_norms
+from fran.networks.topology import Triple, deep_enough, topology
 
 
 class DeepDynUNet(DynUNet):
@@ -22,9 +22,12 @@ class DeepDynUNet(DynUNet):
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """Logits (B, classes, x, y, z); in training mode with deep supervision a list of them, finest first."""
         finest: Tensor = self.output_block(self.skip_layers(x))
-        if self.training and self.deep_supervision:
-            return [finest, *self.heads]
-        return finest
+        if not (self.training and self.deep_supervision):
+            return finest
+        coarser = list(self.heads)
+        # upstream's scratch list would keep the graph of this step alive, and a copy of the network impossible
+        self.heads[:] = _empty(len(coarser))
+        return [finest, *coarser]
 
 
 def dynunet(
@@ -59,13 +62,8 @@ def dynunet(
     Raises:
         ConfigError: the patch is too small for a U-Net of three levels.
     """
-    plan = topology(patch_size, spacing, max_levels, min_feature_vox)
+    plan = deep_enough(topology(patch_size, spacing, max_levels, min_feature_vox), patch_size, spacing, min_feature_vox)
     levels = len(plan.strides)
-    if levels < 3:
-        raise ConfigError(
-            f"patch_size: {list(patch_size)} at spacing {list(spacing)} allows {levels} levels, expected at least 3;"
-            f" enlarge the patch to at least {4 * min_feature_vox} voxels or raise model.max_levels"
-        )
     heads = min(deep_supervision, levels - 2)
     network = DeepDynUNet(
         spatial_dims=3,
@@ -81,8 +79,13 @@ def dynunet(
         res_block=res_block,
         dropout=dropout or None,
     )
-    network.heads[:] = [torch.empty(0)] * len(network.heads)
+    network.heads[:] = _empty(len(network.heads))
+    quicken_norms(network)
     return network
+
+
+def _empty(n: int) -> list[Tensor]:
+    return [torch.empty(0) for _ in range(n)]
 
 
 def _stride_multiple(

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from monai.networks.nets.segresnet_ds import SegResNetDS, scales_for_resolution
 
+from fran.networks.norm import quicken_norms
+
 Triple = tuple[int, int, int]
 BLOCKS_DOWN = (1, 2, 2, 4, 4)
 
@@ -31,7 +33,7 @@ def segresnet(
         deep_supervision: supervised levels below the finest, cut to what the depth allows.
         norm: name of MONAI's normalisation layer.
     """
-    return SegResNetDS(
+    network = SegResNetDS(
         spatial_dims=3,
         init_filters=filters,
         in_channels=in_channels,
@@ -41,6 +43,8 @@ def segresnet(
         dsdepth=min(deep_supervision, len(blocks_down) - 2) + 1,
         resolution=tuple(float(s) for s in spacing),
     )
+    quicken_norms(network)
+    return network
 
 
 def _stride_multiple(spacing: Sequence[float], blocks_down: Sequence[int] = BLOCKS_DOWN, **_: object) -> Triple:

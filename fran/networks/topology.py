@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor, log2
 
+from fran.errors import ConfigError
+
 Triple = tuple[int, int, int]
 ANISOTROPY = 2.0
 
@@ -65,6 +67,21 @@ def topology(
         strides.append((step[0], step[1], step[2]))
         size = [n / s for n, s in zip(size, step, strict=True)]
         mm = [m * s for m, s in zip(mm, step, strict=True)]
+
+
+def deep_enough(plan: Topology, patch_size: Sequence[int], spacing: Sequence[float], min_feature_vox: int) -> Topology:
+    """`plan`, where it has at least the three levels that make a U-Net.
+
+    Raises:
+        ConfigError: it has fewer.
+    """
+    levels = len(plan.strides)
+    if levels < 3:
+        raise ConfigError(
+            f"patch_size: {list(patch_size)} at spacing {list(spacing)} allows {levels} levels, expected at least 3;"
+            f" enlarge the patch to at least {4 * min_feature_vox} voxels or raise model.max_levels"
+        )
+    return plan
 
 
 def residual_multiple(spacing: Sequence[float], levels: int = 5) -> Triple:

@@ -28,7 +28,7 @@ def test_from_a_workbook_to_a_composed_plan(fran, book: Book, tmp_path: Path) ->
     preset = fran("train", "--config-dir", str(out), "preset=book", "project=_new", "project.title=x", "--cfg", "job")
     assert preset.returncode == 0, preset.stderr
     assert "batch_size: 10" in preset.stdout
-    assert "res_block: true" in preset.stdout
+    assert "_target_: fran.networks.unet.resunet" in preset.stdout
     assert "plan_name: plan2" in preset.stdout, "dataset_params.plan_train"
 
 

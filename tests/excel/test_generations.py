@@ -69,7 +69,7 @@ def test_without_plans_the_parameters_make_one(imported: Import) -> None:
     assert augmentation["flip_p"] == [0.5, 0.5, 0.5]
     assert (augmentation["rotation_p"], augmentation["scale_p"]) == (0.4, 0.4)
     assert values(found, "preset/kits")["defaults"][0] == {"override /plan": "kits"}
-    assert became(found, "vtunet_params", "A2")[2] == "fran has no network VTUNet"
+    assert became(found, "vtunet_params", "A2")[2] == "fran has no network VTUNet; swinunetr is the nearest"
 
 
 def test_a_sheet_a_plan(imported: Import) -> None:
@@ -160,7 +160,7 @@ def test_settings_and_their_units(imported: Import) -> None:
         "fg_fraction": 0.75,
         "loss": {"ce_weight": 2, "include_background": False},
     }
-    assert values(found, "model/book") == {"defaults": ["dynunet", "_self_"], "res_block": True}
+    assert values(found, "model/book") == {"defaults": ["resunet", "_self_"]}
     augmentation = values(found, "augmentation/book")
     assert augmentation["gamma_range"] == [0.7, 1.3], "the old contrast was an exponent"
     assert augmentation["brightness_range"] == [0.01, 2.0], "the old scale multiplied by 1 + v"
@@ -224,8 +224,8 @@ def test_texts_do_not_become_interpolations(imported: Import) -> None:
 
 
 def test_a_workbook_named_like_a_shipped_option_does_not_inherit_from_itself(imported: Import) -> None:
-    found = imported(SHEETS, "dynunet")
-    assert values(found, "model/dynunet_book")["defaults"][0] == "dynunet"
+    found = imported(SHEETS, "resunet")
+    assert values(found, "model/resunet_book")["defaults"][0] == "resunet"
 
 
 def test_networks_that_come_later_are_taken_over(book: Book) -> None:
@@ -233,7 +233,7 @@ def test_networks_that_come_later_are_taken_over(book: Book) -> None:
 
     sheet = {"model_params": [("var_name", "manual_value"), ("arch", "SwinUNETR"), ("depth_opts", 5)]}
     path: Path = book(sheet)
-    assert "fran has no network SwinUNETR yet" in str(import_workbook(path, {"model": ["dynunet"]}).entries)
+    assert "fran has no network SwinUNETR: dynunet" in str(import_workbook(path, {"model": ["dynunet"]}).entries)
     later = import_workbook(path, {"model": ["dynunet", "swin_unetr"]})
     assert values(later, "model/book")["defaults"] == ["swin_unetr", "_self_"]
     assert "belongs to dynunet" in became(later, "model_params", "B3")[2]

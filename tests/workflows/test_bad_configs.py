@@ -166,7 +166,7 @@ NAMES = [
     typed("plan=1", "choices: nodes, plan1"),
     typed("plan=[plan1,plan2]", "-m plan=plan1,plan2"),
     typed("plan=null", "one name"),
-    typed("model=3", "choices: dynunet, segresnet", verb="train"),
+    typed("model=3", "choices: dynunet, mednext_b", verb="train"),
     typed("plan=plan1,plan2", "several values", "-m"),
     typed("plan_valid=plam1", "did you mean 'plan1'", "command line: plan_valid=plam1"),
     typed("plan_test=none_such", "null or a plan", "choices: nodes, plan1"),
