@@ -209,7 +209,9 @@ _BY_DATA = "fran takes it from the data"
 
 Entry = Rule | str
 MODEL: dict[str, Entry] = {
-    "arch": _key("model", same, "nnUNet and DynUNet are dynunet, ResUNet is resunet, UNet3D is unet, SwinUNETR is swinunetr"),
+    "arch": _key(
+        "model", same, "nnUNet and DynUNet are dynunet, ResUNet is resunet, UNet3D is unet, SwinUNETR is swinunetr"
+    ),
     "base_ch_opts": _key("model.filters", _filters, unless=_unet3d_only),
     "depth_opts": _key("model.max_levels", whole, unless=_unet3d_only),
     "deep_supervision": _key("model.deep_supervision", _levels, f"TRUE is {SUPERVISED_LEVELS} levels below the finest"),

@@ -97,9 +97,7 @@ def _row(kind: str, row: Row, stated: dict[str, Any], reader: _Reader) -> None:
         reader.ledger.set_aside(cells, f"fran knows no such variable; {known}")
     elif isinstance(rule, str):
         reader.ledger.set_aside(cells, rule)
-    elif rule.keys[0].startswith("model.") and (
-        other := _other_network(rule.keys[0], stated, reader.models)
-    ):
+    elif rule.keys[0].startswith("model.") and (other := _other_network(rule.keys[0], stated, reader.models)):
         reason = f"{rule.keys[0]} belongs to dynunet and the like; this workbook's network is {other}"
         reader.ledger.set_aside(cells, reason)
     elif rule.keys[0] in ("plan", "plan_valid", "plan_test"):
