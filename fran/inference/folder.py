@@ -1,27 +1,34 @@
-"""Predict a folder of images: finished cases are skipped, a bad case does not stop the others."""
+"""Predict a folder of images: finished cases are skipped, a bad case does not stop the others.
+
+The next image is read and prepared while the network works on this one, and a label map is written while the next one
+is predicted.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-import fran
 from fran.errors import CaseProblem, CasesFailed, ConfigError, DataError, FranError, StoreError
-from fran.inference.predictor import Predictor
-from fran.io.files import file_digest, read_json, write_json
-from fran.io.volume import EXTENSIONS, Volume, read_volume, stem, write_label_map
+from fran.geometry import Grid
+from fran.inference.case import Prediction, Segmenter
+from fran.inference.inputs import Inputs, extension_of, find_images
+from fran.inference.memory import room_for
+from fran.inference.provenance import differences, provenance, read_record
+from fran.io.files import write_json
+from fran.io.volume import read_native_grid, read_volume, stem, write_label_map
 
 log = logging.getLogger(__name__)
 
-Inputs = Path | str | Sequence[Path | str]
+_ABOUT_MODELS = (ConfigError, StoreError)  # every other case would fail the same way
+_ABOUT_CASE = (FranError, OSError, RuntimeError, ValueError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -59,13 +66,36 @@ class FolderReport:
         return sum(seconds) / len(seconds) if seconds else float("nan")
 
 
+@dataclass(frozen=True)
+class _Case:
+    """An image, and where its label map goes."""
+
+    image: Path
+    target: Path
+
+    @property
+    def record(self) -> Path:
+        return self.target.with_name(f"{stem(self.target)}.json")
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """A case that was read: ready for the network, or finished before."""
+
+    prepared: Any
+    native: Grid | None
+    seconds: float
+    finished: CaseResult | None = None
+
+
 def predict_folder(
-    predictor: Predictor,
+    predictor: Segmenter,
     inputs: Inputs,
     output: Path | str,
     overwrite: bool = False,
     progress: bool = True,
     extension: str | None = None,
+    ram: int | None = None,
 ) -> FolderReport:
     """Write the label map of every image, and beside it ``<stem>.json``, which says how it was made.
 
@@ -75,11 +105,12 @@ def predict_folder(
 
     Args:
         predictor: the models.
-        inputs: an image, a folder of images (flat, or with them in images/), or a list of these.
+        inputs: an image, a folder of images (flat, or with them in images/), a .txt of paths, or a list of these.
         output: folder for the label maps; made if missing.
         overwrite: predict finished cases again and replace what is in the way.
         progress: show a bar on standard error.
         extension: one of `EXTENSIONS` for the label maps; null is that of each image.
+        ram: bytes that the process may take in all: an image is not read ahead where it would not fit.
 
     Raises:
         ConfigError: impossible output or extension.
@@ -87,127 +118,140 @@ def predict_folder(
         CasesFailed: after all others are done, if any case failed.
     """
     output = Path(output)
-    images = find_images(inputs)
-    targets = {image: output / f"{stem(image)}{_extension(image, extension)}" for image in images}
-    for image, target in targets.items():
-        if target.resolve() == image.resolve():
-            raise ConfigError(f"output: {output} holds the image {image.name} itself; choose another folder")
-    results: list[CaseResult] = []
-    problems: list[CaseProblem] = []
-    with _bar(progress) as bar:
-        task = bar.add_task("predict", total=len(images), case="")
-        for image, target in targets.items():
-            bar.update(task, case=stem(image))
-            try:
-                results.append(_predict_case(predictor, image, target, overwrite))
-            except (ConfigError, StoreError):
-                raise  # about the models, so every other case would fail the same way
-            except (FranError, OSError, RuntimeError, ValueError, MemoryError) as error:
-                problems.append(_problem(image, error))
-            bar.advance(task)
+    cases = [_Case(i, output / f"{stem(i)}{extension_of(i, extension)}") for i in find_images(inputs)]
+    for case in cases:
+        if case.target.resolve() == case.image.resolve():
+            raise ConfigError(f"output: {output} holds the image {case.image.name} itself; choose another folder")
+    with _Line(predictor, overwrite, ram) as line, _bar(progress) as bar:
+        task = bar.add_task("predict", total=len(cases), case="", count=f"0/{len(cases)}")
+        for number, case in enumerate(cases):
+            bar.update(task, completed=number, case=stem(case.image), count=f"{number}/{len(cases)}")
+            following = cases[number + 1] if number + 1 < len(cases) else None
+
+            def tiles(done: int, in_all: int, number: int = number) -> None:
+                bar.update(task, completed=number + done / in_all)
+
+            line.predict(case, following, tiles)
+        line.finish()
+        bar.update(task, completed=len(cases), count=f"{len(cases)}/{len(cases)}")
+    results = [line.results[case.image] for case in cases if case.image in line.results]
     report = FolderReport(output, tuple(results))
+    problems = [line.problems[case.image] for case in cases if case.image in line.problems]
     if problems:
         done = f"{report.n_predicted} predicted, {report.n_skipped} finished before"
-        raise CasesFailed(f"{len(problems)} of {len(images)} cases failed ({done})", problems)
+        raise CasesFailed(f"{len(problems)} of {len(cases)} cases failed ({done})", problems)
     return report
 
 
-def find_images(inputs: Inputs) -> list[Path]:
-    """Image files of a file, a folder, or a list of these, sorted within each folder.
+class _Line:
+    """Reader, network and writer side by side, one case each."""
 
-    Raises:
-        DataError: something is missing or holds no images, or two images would get the same name.
-    """
-    given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-    found: dict[str, Path] = {}
-    for entry in given:
-        for image in _images_of(Path(entry)):
-            other = found.setdefault(stem(image), image)
-            if other.resolve() != image.resolve():
-                raise DataError(
-                    f"input: {other} and {image} would both be written as {stem(image)}; predict them apart"
-                )
-    if not found:
-        raise DataError("input: expected images, found an empty list")
-    return list(found.values())
+    def __init__(self, predictor: Segmenter, overwrite: bool, ram: int | None) -> None:
+        self.results: dict[Path, CaseResult] = {}
+        self.problems: dict[Path, CaseProblem] = {}
+        self._predictor, self._overwrite, self._ram = predictor, overwrite, ram
+        self._reader, self._writer = ThreadPoolExecutor(1, "fran-read"), ThreadPoolExecutor(1, "fran-write")
+        self._ahead: tuple[_Case, Future[_Read]] | None = None
+        self._writing: tuple[_Case, Future[CaseResult]] | None = None
+
+    def __enter__(self) -> _Line:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.shutdown(wait=True, cancel_futures=True)
+        self._writer.shutdown(wait=True)
+
+    def predict(self, case: _Case, following: _Case | None, on_batch: Any) -> None:
+        """One case; the following one is read meanwhile if there is room for it."""
+        try:
+            read = self._read(case)
+            self._read_ahead(following)
+            if read.finished is not None:
+                self.results[case.image] = read.finished
+                return
+            started = perf_counter()
+            prediction = self._predictor.run(read.prepared, on_batch)
+            seconds = read.seconds + perf_counter() - started
+            self.finish()
+            assert read.native is not None
+            job = self._writer.submit(_write, self._predictor, case, prediction, read.native, seconds)
+            self._writing = (case, job)
+        except _ABOUT_MODELS:
+            raise
+        except _ABOUT_CASE as error:
+            self.problems[case.image] = _problem(case.image, error)
+
+    def finish(self) -> None:
+        """Wait for the label map that is being written."""
+        if self._writing is None:
+            return
+        (case, job), self._writing = self._writing, None
+        try:
+            self.results[case.image] = job.result()
+        except _ABOUT_MODELS:
+            raise
+        except _ABOUT_CASE as error:
+            self.problems[case.image] = _problem(case.image, error)
+
+    def _read(self, case: _Case) -> _Read:
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead[0] is case:
+            return ahead[1].result()
+        return _read(self._predictor, case, self._overwrite)
+
+    def _read_ahead(self, following: _Case | None) -> None:
+        if following is not None and _fits(following.image, self._ram):
+            job = self._reader.submit(_read, self._predictor, following, self._overwrite)
+            self._ahead = (following, job)
 
 
-def _images_of(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    folder = path / "images" if (path / "images").is_dir() else path
-    images = sorted(p for p in folder.iterdir() if p.name.lower().endswith(EXTENSIONS) and not p.name.startswith("."))
-    if not images:
-        raise DataError(f"input: expected images ({', '.join(EXTENSIONS)}) in {folder}, found none")
-    return images
+def _fits(image: Path, ram: int | None) -> bool:
+    """Whether an image may be read beside the one that is being predicted."""
+    try:
+        return room_for(read_native_grid(image).shape, ram)
+    except (FranError, OSError):
+        return False  # its own turn will say what is wrong with it
 
 
-def _extension(image: Path, extension: str | None) -> str:
-    if extension is None:
-        return image.name[len(stem(image)) :].lower() or EXTENSIONS[0]
-    if extension not in EXTENSIONS:
-        raise ConfigError(f"extension: expected one of {', '.join(EXTENSIONS)}, found '{extension}'")
-    return extension
-
-
-def _predict_case(predictor: Predictor, image: Path, target: Path, overwrite: bool) -> CaseResult:
+def _read(predictor: Segmenter, case: _Case, overwrite: bool) -> _Read:
     started = perf_counter()
-    record = target.with_name(f"{stem(target)}.json")
-    if not overwrite and target.exists():
-        return _finished(predictor, image, target, record)
-    volume = read_volume(image)
-    prediction = predictor.predict(volume)
-    seconds = {name: round(value, 3) for name, value in prediction.seconds.items()}
-    seconds["all"] = round(perf_counter() - started, 3)
+    if not overwrite and case.target.exists():
+        return _Read(None, None, 0.0, _finished(predictor, case))
+    volume = read_volume(case.image)
+    prepared = predictor.prepare(volume)
+    return _Read(prepared, volume.native, perf_counter() - started)
+
+
+def _write(predictor: Segmenter, case: _Case, prediction: Prediction, native: Grid, seconds: float) -> CaseResult:
+    started = perf_counter()
+    took = {name: round(value, 3) for name, value in prediction.seconds.items()}
+    took["all"] = round(seconds, 3)
     # the json comes before the label map, and an old label map goes before either: whenever the process is killed,
     # no label map is left beside a json that is not its own
-    target.unlink(missing_ok=True)
-    write_json(record, _provenance(predictor, volume, seconds))
-    write_label_map(target, prediction.array, volume.native, predictor.labels.names)
-    took = perf_counter() - started
-    log.info("%s: %.1f s (network %.1f s)", stem(image), took, seconds["network"])
-    return CaseResult(stem(image), image, target, "predicted", took)
+    case.target.unlink(missing_ok=True)
+    write_json(case.record, provenance(predictor, case.image, native, prediction.facts, took))
+    write_label_map(case.target, prediction.array, native, predictor.labels.names)
+    seconds += perf_counter() - started
+    log.info("%s: %.1f s (network %.1f s)", stem(case.image), seconds, prediction.seconds["network"])
+    return CaseResult(stem(case.image), case.image, case.target, "predicted", seconds)
 
 
-def _finished(predictor: Predictor, image: Path, target: Path, record: Path) -> CaseResult:
+def _finished(predictor: Segmenter, case: _Case) -> CaseResult:
     """Result of a case whose label map exists, after checking that it is the one that would be made."""
-    stored = _read_record(record)
+    stored = read_record(case.record)
     if stored is None:
         raise DataError(
-            f"{target}: expected no file, or a label map with {record.name} beside it, found a label map of unknown "
-            "origin; give another output, or overwrite=true"
+            f"{case.target}: expected no file, or a label map with {case.record.name} beside it, found a label map of "
+            "unknown origin; give another output, or overwrite=true"
         )
-    wanted = {**predictor.describe(), "image": file_digest(image)}
-    found = {**{key: stored.get(key) for key in predictor.describe()}, "image": stored.get("input", {}).get("digest")}
-    different = [key for key, value in wanted.items() if found[key] != value]
+    different = differences(predictor, case.image, stored)
     if different:
         raise DataError(
-            f"{target}: expected a label map of the same image and models, found one with other {', '.join(different)} "
-            f"(see {record.name}); give another output, or overwrite=true"
+            f"{case.target}: expected a label map of the same image and models, found one with other "
+            f"{', '.join(different)} (see {case.record.name}); give another output, or overwrite=true"
         )
     seconds = float(stored.get("seconds", {}).get("all", "nan"))
-    return CaseResult(stem(image), image, target, "skipped", seconds)
-
-
-def _read_record(record: Path) -> dict[str, Any] | None:
-    try:
-        stored = read_json(record)
-    except StoreError:
-        return None
-    return stored if isinstance(stored, dict) else None
-
-
-def _provenance(predictor: Predictor, volume: Volume, seconds: dict[str, float]) -> dict[str, Any]:
-    return {
-        **predictor.describe(),
-        "input": {"path": str(volume.path.resolve()), "digest": file_digest(volume.path)},
-        "grid": volume.native.to_dict(),
-        "checkpoints": [str(model.path.resolve()) for model in predictor.models],
-        "device": str(predictor.device),
-        "fran": fran.__version__,
-        "seconds": seconds,
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    return CaseResult(stem(case.image), case.image, case.target, "skipped", seconds)
 
 
 def _problem(image: Path, error: BaseException) -> CaseProblem:
@@ -223,11 +267,13 @@ def _problem(image: Path, error: BaseException) -> CaseProblem:
         if known
         else "a case that fits this machine",
         found=str(error) if known else f"{type(error).__name__}: {error}",
-        next_step="lower tile_batch, or use device=cpu" if memory else "see above; the same command does what is left",
+        next_step="give ram= or vram= what there is, or lower tile_batch"
+        if memory
+        else "see above; the same command does what is left",
     )
 
 
 def _bar(shown: bool) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"), TimeElapsedColumn())
     more = (TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[case]}"))
     return Progress(*columns, *more, console=Console(stderr=True), disable=not shown)

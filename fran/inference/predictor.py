@@ -1,11 +1,12 @@
-"""One model, or an ensemble of models, applied to whole volumes."""
+"""One model, or the mean of several, applied to whole volumes."""
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -13,58 +14,50 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from fran.augmentation.normalise import normalise_stored, window_for
-from fran.errors import ConfigError, StoreError, choices
-from fran.inference.scores import add_probabilities, zeros_on_disk
+from fran.errors import ConfigError, DataError
+from fran.geometry import Grid
+from fran.inference.case import OnBatch, Prediction, Prepared
+from fran.inference.crops import CropRule, GuideFolder, cropped, resized
+from fran.inference.ensemble import check_ensemble, mirror_axes, mode_of
+from fran.inference.layout import Layout, Work, winning_channels
+from fran.inference.member import Member, resolve_device, resolve_precision
+from fran.inference.memory import MemoryPlan, Needs, parse_bytes, plan_memory, used_memory
+from fran.inference.mirror import views
 from fran.io.checkpoint import ModelFile
-from fran.io.files import file_digest
-from fran.io.volume import Volume
+from fran.io.volume import Volume, stem
 from fran.labels import LabelScheme
-from fran.networks.build import build_network
-from fran.networks.sliding_window import sliding_window
+from fran.networks.sliding_window import TileBatch
 from fran.preprocessing.prepare import PreparedImage, prepare_case_image
 
-MODES = ("source",)
-PRECISIONS = ("auto", "32", "bf16")
-#: What the members of an ensemble must have in common.
-SHARED = ("spacing", "labels", "modality", "mode")
-#: Share of a GPU's free memory that a volume and its scores may take; beyond it they stay in the main memory.
-GPU_SHARE = 0.6
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """Label map of one volume.
-
-    Attributes:
-        array: (x, y, z) label values in RAS+ order on the voxels of the input, uint8 or uint16.
-        seconds: wall time of the parts "prepare", "network" and "export".
-    """
-
-    array: NDArray[Any]
-    seconds: dict[str, float]
+log = logging.getLogger(__name__)
 
 
 class Predictor:
     """Keeps the networks in memory while it is applied to one volume after the other.
 
-    Several models are an ensemble: the mean of their softmax probabilities decides.
+    Several models are an ensemble: the mean of their softmax probabilities decides. Scores exist for a window of
+    planes at a time: as soon as no later tile touches a plane, the voxels that read it are exported and it is released.
 
     Args:
         models: checkpoints as read by `fran.io.checkpoint.read_model`.
         device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", ...
         overlap: share of a tile covered by the next one.
-        tile_batch: tiles per forward pass.
-        precision: "32", "bf16" (autocast), or "auto": bf16 on CUDA devices that have it, else 32.
+        tile_batch: tiles per forward pass; halved when the device runs out of memory.
+        precision: "32", "bf16" or "16" (autocast), or "auto": bf16 where the hardware computes in it, else 16 on a GPU
+            and 32 on a CPU.
+        mirror: axes along which tiles are looked at mirrored too, some of "x", "y", "z"; "auto" are those that the
+            training mirrored; none by default.
         trusted: modules of the user's own that the networks may come from.
-        max_score_bytes: scores (n_classes x voxels x 4 bytes) beyond this are kept in a temporary file, whose pages the
-            system can drop from memory.
-        scratch: folder of that file; the system's temporary folder by default.
+        ram: what this process may take, such as "8GB"; "auto" is most of what is free.
+        vram: the same for the GPU.
+        scratch: folder of the temporary file that takes the scores where memory does not; the system's by default.
+        localiser: what says where a case is cut: another predictor, or a folder of label maps; None predicts whole
+            images.
+        crop: how it is cut; None is as the checkpoint says.
 
     Raises:
-        ConfigError: no models, models that do not belong together, a mode without prediction, or bad settings.
+        ConfigError: no models, models that do not belong together, or bad settings.
         StoreError: weights that do not fit their network.
     """
 
@@ -76,165 +69,182 @@ class Predictor:
         tile_batch: int = 2,
         *,
         precision: str = "auto",
+        mirror: str | Sequence[str] = (),
         trusted: Sequence[str] = (),
-        max_score_bytes: int = 4 << 30,
+        ram: str | int | None = None,
+        vram: str | int | None = None,
         scratch: Path | str | None = None,
+        localiser: Predictor | GuideFolder | None = None,
+        crop: CropRule | None = None,
     ) -> None:
         check_ensemble(models)
-        self.models = tuple(models)
-        self.device = resolve_device(device)
-        self.overlap, self.tile_batch = overlap, tile_batch
-        self.max_score_bytes, self.scratch = max_score_bytes, scratch
-        self.precision = _resolve_precision(precision, self.device)
         meta = models[0].meta
+        self.device, self.overlap = resolve_device(device), overlap
+        self.precision = resolve_precision(precision, self.device)
+        self.ram, self.vram, self.scratch = parse_bytes(ram), parse_bytes(vram), scratch
         self.labels = LabelScheme.from_dict(meta["labels"])
-        self.modality = str(meta["modality"])
+        self.modality, self.mode = str(meta["modality"]), mode_of(meta)
         self.spacing_mm = tuple(float(s) for s in meta["spacing"])
-        self.half_precision = bool(meta.get("config", {}).get("half_precision", False))
-        self.networks = [_load(model, self.device, trusted) for model in models]
-        self._digests = [file_digest(model.path) for model in models]
+        self.half_precision = bool((meta.get("config") or {}).get("half_precision", False))
+        self.mirror = mirror_axes(mirror, models, self.labels)
+        looks = views(self.mirror, self.labels.channel_names)
+        self._probabilities = len(models) * len(looks) > 1
+        self.members = tuple(
+            Member(m, self.device, self.labels.n_classes, self.precision, looks, self._probabilities, trusted)
+            for m in models
+        )
+        self.crop = crop or CropRule.of(meta)
+        self.localiser, self._regions = localiser, _regions(localiser, self.crop)
+        self._check_localiser()
+        self._batch = TileBatch(tile_batch)
+        self._said: tuple[str, str, int] | None = None
 
-    def predict(self, volume: Volume, on_batch: Callable[[int, int], None] | None = None) -> Prediction:
+    def predict(self, volume: Volume, on_batch: OnBatch | None = None) -> Prediction:
         """Label map of a volume as returned by `fran.io.volume.read_volume`.
 
         Args:
             volume: the image.
-            on_batch: called with (tiles done, tiles in all) of the current model.
+            on_batch: called with (tiles done, tiles in all) after each forward pass.
         """
-        started = perf_counter()
-        prepared = prepare_case_image(volume, self.spacing_mm, self.modality, self.half_precision)
-        ready = perf_counter()
-        scores = self.scores(prepared, on_batch)
-        applied = perf_counter()
-        channels = prepared.chain.scores_to_ras(scores)
-        array = self.labels.from_channels(channels)
-        seconds = {"prepare": ready - started, "network": applied - ready, "export": perf_counter() - applied}
-        return Prediction(array, seconds)
+        return self.run(self.prepare(volume), on_batch)
 
-    def scores(
-        self, prepared: PreparedImage, on_batch: Callable[[int, int], None] | None = None
-    ) -> NDArray[np.float32]:
-        """Scores (n_classes, x, y, z) on the prepared grid: logits of one model, mean probabilities of several."""
-        # unresampled voxels may be a read-only view of what the file's reader returned
-        stored = torch.from_numpy(np.require(prepared.stored, requirements=["C", "W"]))[None, None]
-        home = self._home(stored.numel())
-        stored = stored.to(home)
-        total: Tensor | None = None
-        for model, network in zip(self.models, self.networks, strict=True):
-            image = normalise_stored(stored, self._window(model, prepared).to(home))
-            logits = self._logits(model, network, image, on_batch)
-            total = logits if len(self.models) == 1 else add_probabilities(logits, total, 1 / len(self.models))
-        assert total is not None
-        scores: NDArray[np.float32] = total.cpu().numpy()
-        return scores
+    def prepare(self, volume: Volume) -> Prepared:
+        """What the network needs of a volume; the volume itself may be forgotten then."""
+        started = perf_counter()
+        image = prepare_case_image(volume, self.spacing_mm, self.modality, self.half_precision)
+        guide = self.localiser.prepare(volume) if isinstance(self.localiser, Predictor) else None
+        return Prepared(volume.path, image, perf_counter() - started, guide)
+
+    def run(self, prepared: Prepared, on_batch: OnBatch | None = None) -> Prediction:
+        """The label map of a prepared case."""
+        started = perf_counter()
+        image, facts = self._placed(prepared)
+        placed = perf_counter()
+        if image is None:
+            array = self.labels.from_channels(prepared.image.chain.slab_argmax().empty(self.labels.n_classes))
+            exported = 0.0
+        else:
+            channels, exported, more = self._channels(image, prepared.path, on_batch)
+            array, facts = _values(channels, self.labels), facts | more
+        seconds = {"prepare": prepared.seconds, "network": perf_counter() - placed - exported, "export": exported}
+        if self.localiser is not None:
+            seconds["localiser"] = placed - started
+        return Prediction(array, seconds, facts)
 
     def describe(self) -> dict[str, Any]:
         """What decides the result besides the image, as plain data: two equal descriptions give equal label maps."""
         models = [
-            {"run": str(model.meta.get("run", model.path.parent.name)), "checkpoint": model.path.name, "digest": digest}
-            for model, digest in zip(self.models, self._digests, strict=True)
+            {"run": str(m.meta.get("run", m.path.parent.name)), "checkpoint": m.path.name, "digest": m.digest}
+            for m in self.members
         ]
-        settings = {"overlap": self.overlap, "precision": self.precision}
-        return {"models": models, "settings": settings, "labels": self.labels.to_dict()}
+        settings: dict[str, Any] = {"overlap": self.overlap, "precision": self.precision}
+        if self.mirror:
+            settings["mirror"] = list(self.mirror)
+        described = {"models": models, "settings": settings, "labels": self.labels.to_dict()}
+        return described if self.localiser is None else described | {"localiser": self._describe_localiser()}
 
-    def _logits(
-        self, model: ModelFile, network: nn.Module, image: Tensor, on_batch: Callable[[int, int], None] | None
-    ) -> Tensor:
-        with self._autocast():
-            return sliding_window(
-                network,
-                image,
-                model.meta["patch_size"],
-                self.labels.n_classes,
-                self.overlap,
-                self.tile_batch,
-                tile_device=self.device,
-                on_batch=on_batch,
-                allocate=self._allocate if image.device.type == "cpu" else None,
-            )[0]
+    def _describe_localiser(self) -> dict[str, Any]:
+        assert self.localiser is not None
+        rule = {
+            "margin_mm": self.crop.margin_mm,
+            "regions": None if self._regions is None else list(self._regions),
+            "empty": self.crop.empty,
+        }
+        if isinstance(self.localiser, GuideFolder):
+            return rule | {"folder": str(self.localiser.folder)}
+        return rule | {"models": self.localiser.describe()["models"]}
 
-    def _window(self, model: ModelFile, prepared: PreparedImage) -> Tensor:
-        window = window_for(self.modality, prepared.intensity, model.meta["properties"])
-        return torch.tensor([[prepared.slope, prepared.inter, *window.as_tuple()]], dtype=torch.float32)
+    def _check_localiser(self) -> None:
+        if self.localiser is not None and self.mode == "whole":
+            raise ConfigError(
+                f"localiser: {self.members[0].path} was trained on whole images resized to its patch, so it cannot be "
+                "applied to a crop; leave localiser out"
+            )
+        if isinstance(self.localiser, Predictor) and self.localiser.localiser is not None:
+            raise ConfigError("localiser: expected a run that needs none itself; use one of mode source or whole")
 
-    def _allocate(self, shape: tuple[int, ...]) -> Tensor:
-        if 4 * math.prod(shape) <= self.max_score_bytes:
-            return torch.zeros(shape)
-        return zeros_on_disk(shape, self.scratch)
+    def _placed(self, prepared: Prepared) -> tuple[PreparedImage | None, dict[str, Any]]:
+        """The image as the network wants it, None where nothing is to be predicted, and what was done."""
+        image = prepared.image
+        if self.mode == "whole":
+            return resized(image, self.crop.patch_size), {"used": "whole image"}
+        if self.localiser is None:
+            return image, {"used": "whole image"}
+        lm, grid, facts = self._guide(prepared)
+        box = self.crop.box(lm, grid, image.chain.stored, self._regions)
+        if box is not None:
+            return cropped(image, box), facts | {"used": "crop", "box_vox": [list(c) for c in box]}
+        log.warning("%s: the localiser found nothing; %s", stem(prepared.path), _EMPTY_WORDS[self.crop.empty])
+        return image if self.crop.empty == "whole" else None, facts | {"used": _EMPTY_WORDS[self.crop.empty]}
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.precision == "bf16":
-            return torch.autocast(self.device.type, dtype=torch.bfloat16)
-        return nullcontext()
+    def _guide(self, prepared: Prepared) -> tuple[NDArray[Any], Grid, dict[str, Any]]:
+        if isinstance(self.localiser, GuideFolder):
+            lm, grid = self.localiser.read(prepared.path, stem(prepared.path))
+            return lm, grid, {"label_map": str(self.localiser.path(prepared.path, stem(prepared.path)))}
+        assert self.localiser is not None and prepared.guide is not None
+        found = self.localiser.run(prepared.guide)
+        return found.array, prepared.guide.image.chain.ras, {}
 
-    def _home(self, n_voxels: int) -> torch.device:
-        """Where volume and scores live: on the GPU if they fit, else in main memory, and only tiles go over."""
-        if self.device.type != "cuda":
-            return torch.device("cpu")
-        copies = 2 + self.labels.n_classes * (1 if len(self.models) == 1 else 2)
-        free, _ = torch.cuda.mem_get_info(self.device)
-        return self.device if 4 * copies * n_voxels < GPU_SHARE * free else torch.device("cpu")
-
-
-def check_ensemble(models: Sequence[ModelFile]) -> None:
-    """Raise `ConfigError` unless the models can be applied together."""
-    if not models:
-        raise ConfigError("models: expected at least one checkpoint, found none; name a run")
-    for model in models:
-        mode = str(model.meta["mode"])
-        if mode not in MODES:
-            raise ConfigError(f"{model.path}: mode '{mode}' cannot be predicted; {choices(mode, MODES)}")
-        if model.meta["modality"].upper() == "CT":
-            window_for("CT", {}, model.meta["properties"])
-    first = models[0]
-    for key in SHARED:
-        for other in models[1:]:
-            if _comparable(first.meta, key) != _comparable(other.meta, key):
-                raise ConfigError(
-                    f"ensemble: expected models of one {key}, found {_comparable(first.meta, key)} in {first.path} "
-                    f"and {_comparable(other.meta, key)} in {other.path}; predict with each of them alone"
-                )
-
-
-def resolve_device(device: str | torch.device) -> torch.device:
-    """The device meant by a setting; "auto" is CUDA where there is one.
-
-    Raises:
-        ConfigError: not a device, or not one of this machine.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-    except RuntimeError as error:
-        raise ConfigError(f"device: found '{device}'; {choices(device, ['auto', 'cpu', 'cuda', 'cuda:0'])}") from error
-    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"device: '{device}' is not there ({torch.cuda.device_count()} CUDA devices); use auto or cpu"
+    def _channels(
+        self, image: PreparedImage, path: Path, on_batch: OnBatch | None
+    ) -> tuple[NDArray[Any], float, dict[str, Any]]:
+        """Channel indices on the raw grid, the seconds of the export, and where the scores were."""
+        layout = Layout.of(image.chain, [m.patch for m in self.members], self.overlap, self._batch.size)
+        plan = self._plan(image, layout, path)
+        stored = torch.from_numpy(np.require(image.stored, requirements=["C", "W"]))[None, None]
+        windows = [member.window(image) for member in self.members]
+        work = Work(
+            scores=[partial(m.scores, window=w) for m, w in zip(self.members, windows, strict=True)],
+            stored=stored.to(self.device) if plan.image == "gpu" else stored,
+            n_classes=self.labels.n_classes,
+            probabilities=self._probabilities,
+            home=self.device if plan.sums == "gpu" else torch.device("cpu"),
+            scratch=(self.scratch or tempfile.gettempdir()) if plan.sums == "disk" else None,
         )
-    return resolved
+        batch = self._batch if plan.tile_batch == self._batch.size else TileBatch(plan.tile_batch)
+        try:
+            channels, seconds = winning_channels(layout, work, batch, on_batch)
+        except torch.OutOfMemoryError as error:
+            raise DataError(_NO_ROOM.format(vram=self.vram or "auto", error=str(error).partition(".")[0])) from error
+        return channels, seconds, {"scores": plan.sums, "planes": layout.planes, "tile_batch": batch.size}
+
+    def _plan(self, image: PreparedImage, layout: Layout, path: Path) -> MemoryPlan:
+        widest = max(self.members, key=lambda m: math.prod(m.patch) * m.features)
+        raw = image.chain.ras.shape
+        n_classes, window = self.labels.n_classes, layout.window
+        needs = Needs.of(image.stored.shape, raw, n_classes, window, widest.patch, widest.features)
+        gpu = self._gpu_budget() if self.device.type == "cuda" else None
+        plan = plan_memory(needs, self._batch.size, self.ram, used_memory(), gpu)
+        # what was said for the case before need not be said again
+        log.log(logging.DEBUG if plan.choice == self._said else logging.INFO, "%s: %s", stem(path), plan.text)
+        self._said = plan.choice
+        return plan
+
+    def _gpu_budget(self) -> int:
+        free, total = torch.cuda.mem_get_info(self.device)
+        if self.vram is None:
+            return int(free)
+        torch.cuda.set_per_process_memory_fraction(min(1.0, self.vram / total), self.device)
+        return int(min(self.vram, free))
 
 
-def _resolve_precision(precision: str, device: torch.device) -> str:
-    if precision not in PRECISIONS:
-        raise ConfigError(f"precision: found '{precision}'; {choices(precision, PRECISIONS)}")
-    if precision == "auto":
-        return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "32"
-    return precision
+_EMPTY_WORDS = {"whole": "the whole image is predicted", "empty": "the label map is empty"}
+_NO_ROOM = (
+    "the GPU has no room for a single tile ({error}; vram={vram}); free it from other programs, give more vram, or use "
+    "device=cpu"
+)
 
 
-def _comparable(meta: Mapping[str, Any], key: str) -> Any:
-    if key == "labels":
-        return LabelScheme.from_dict(meta[key]).names
-    if key == "spacing":
-        return [round(float(s), 6) for s in meta[key]]
-    return meta[key]
+def _values(channels: NDArray[Any], labels: LabelScheme) -> NDArray[Any]:
+    """Label values of channel indices, in the same memory where they fit into it."""
+    if channels.dtype != np.uint8 or max(labels.values, default=0) > 255:
+        return labels.from_channels(channels)
+    for plane in channels:
+        plane[...] = labels.from_channels(plane)
+    return channels
 
 
-def _load(model: ModelFile, device: torch.device, trusted: Sequence[str]) -> nn.Module:
-    network = build_network(model.meta["network"], trusted)
-    try:
-        network.load_state_dict(model.state_dict)
-    except RuntimeError as error:
-        raise StoreError(f"{model.path}: its weights do not fit the network it describes: {error}") from error
-    return network.to(device).eval().requires_grad_(False)
+def _regions(localiser: Predictor | GuideFolder | None, crop: CropRule) -> tuple[int, ...] | None:
+    if isinstance(localiser, GuideFolder):
+        return crop.values(localiser.names, localiser.folder)
+    return None if localiser is None else crop.values(localiser.labels.names, localiser.members[0].path)

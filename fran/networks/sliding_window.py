@@ -1,25 +1,51 @@
-"""Apply a patch network to a whole volume: overlapping tiles, batched, blended with Gaussian weights.
+"""Apply patch networks to a whole volume: overlapping tiles, batched, blended with Gaussian weights.
 
 Torch only, so that validation on a bare training machine and inference run the very same code.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice, product
-from math import ceil
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fran.errors import ConfigError
+from fran.networks.sums import PlaneSums
+from fran.networks.tiling import Band, Tiling, Vox, bands, frontiers
 
-Start = tuple[int, int, int]
+log = logging.getLogger(__name__)
 
-#: Standard deviation of the tile weights over the patch side (Isensee et al. 2021, doi:10.1038/s41592-020-01008-z).
-SIGMA_FRACTION = 1 / 8
+
+@dataclass(frozen=True)
+class TilePass:
+    """One network's way over a volume.
+
+    Attributes:
+        score: maps tiles (n, C, *patch), cut from the volume as it is, to (n, n_classes, *patch) scores.
+        tiling: its tiles.
+        share: factor on its scores; those of all passes sum to one.
+    """
+
+    score: Callable[[Tensor], Tensor]
+    tiling: Tiling
+    share: float = 1.0
+
+
+@dataclass
+class TileBatch:
+    """Tiles in one forward pass; halved where the device has not the memory for them."""
+
+    size: int
+
+    def halve(self) -> None:
+        """After an out-of-memory error."""
+        self.size = max(1, self.size // 2)
+        log.warning("the device ran out of memory: going on with tile_batch=%d", self.size)
 
 
 @torch.no_grad()
@@ -33,7 +59,6 @@ def sliding_window(
     *,
     tile_device: torch.device | str | None = None,
     on_batch: Callable[[int, int], None] | None = None,
-    allocate: Callable[[tuple[int, ...]], Tensor] | None = None,
 ) -> Tensor:
     """Return the logits of the whole volume as the weighted mean of the logits of overlapping tiles.
 
@@ -48,8 +73,6 @@ def sliding_window(
         tile_batch: tiles per forward pass; it changes speed and memory, not the result.
         tile_device: where tiles are sent for the network; the volume and the sums stay where `image` is.
         on_batch: called with (tiles done, tiles in all) after each forward pass.
-        allocate: makes the zeroed float32 tensor of a shape that the sums are kept in, such as one backed by a file;
-            by default it is made on the device of `image`.
 
     Returns:
         (1, n_classes, x, y, z) float32 on the device of `image`.
@@ -58,89 +81,94 @@ def sliding_window(
         ConfigError: a setting is impossible, or the network's output does not fit it.
     """
     patch = _checked(image, patch_size, overlap, tile_batch)
-    padded, inner = _pad_to(image, patch)
-    sizes = padded.shape[2:]
-    axis_starts = [tile_starts(size, side, overlap) for size, side in zip(sizes, patch, strict=True)]
-    axis_weights = [gaussian_profile(side).to(image.device) for side in patch]
-    weight = _outer(axis_weights)
-    total = (allocate or partial(torch.zeros, device=image.device))((n_classes, *sizes))
+    shape: Vox = tuple(image.shape[2:])  # type: ignore[assignment]
 
-    n_tiles, done = len(axis_starts[0]) * len(axis_starts[1]) * len(axis_starts[2]), 0
-    for starts in _batches(product(*axis_starts), tile_batch):
-        tiles = torch.cat([padded[_window(start, patch)] for start in starts])
-        logits = _first_head(
-            network(tiles.to(tile_device) if tile_device is not None else tiles), len(starts), n_classes, patch
+    def score(tiles: Tensor) -> Tensor:
+        return first_head(
+            network(tiles if tile_device is None else tiles.to(tile_device)), len(tiles), n_classes, patch
         )
-        for start, tile in zip(starts, logits, strict=True):
-            total[_window(start, patch)[1:]].addcmul_(tile.to(device=image.device, dtype=torch.float32), weight)
-        done += len(starts)
-        if on_batch is not None:
-            on_batch(done, n_tiles)
 
-    for axis, (size, starts_on_axis, profile) in enumerate(zip(sizes, axis_starts, axis_weights, strict=True)):
-        total /= _along(_summed_profile(size, starts_on_axis, profile), axis)
-    return total[(slice(None), *inner)].unsqueeze(0)
+    whole = TilePass(score, Tiling.of(shape, patch, overlap))
+    sums = PlaneSums(n_classes, shape, 0, shape[0], partial(torch.zeros, device=image.device))
+    for _ in stream([whole], image, sums, bands([whole.tiling], 0, tile_batch), TileBatch(tile_batch), on_batch):
+        pass  # the sums keep every plane, so nothing has to be fetched on the way
+    return sums.box([(0, n) for n in shape]).unsqueeze(0)
 
 
-def tile_starts(size: int, side: int, overlap: float) -> list[int]:
-    """Evenly spread starts of tiles of `side` voxels that cover `size` >= side voxels with at least `overlap`."""
-    step = max(1, int(side * (1 - overlap)))
-    n = ceil((size - side) / step) + 1
-    return [round(i * (size - side) / max(1, n - 1)) for i in range(n)]
+def stream(
+    passes: Sequence[TilePass],
+    image: Tensor,
+    sums: PlaneSums,
+    order: Sequence[Band],
+    batch: TileBatch,
+    on_batch: Callable[[int, int], None] | None = None,
+) -> Iterator[int]:
+    """Add the scores of all tiles to `sums`, band by band.
 
+    Args:
+        passes: the networks.
+        image: (1, C, x, y, z), on any device; tiles beyond it are filled with the channel's minimum.
+        sums: receives the scores; its window must hold every band from its first plane that was not released.
+        order: the tiles, from `fran.networks.tiling.bands`.
+        batch: size of a forward pass; it is halved when the device runs out of memory.
+        on_batch: called with (tiles done, tiles in all) after each forward pass.
 
-def gaussian_profile(side: int) -> Tensor:
-    """(side,) float32 weights exp(-d^2 / 2 sigma^2), d = distance to the tile's centre, sigma = side * SIGMA_FRACTION.
-
-    The smallest, at the tile's edge, is exp(-8); the product of three stays far above the smallest float32, so nothing
-    is clamped and the weights stay separable.
+    Yields:
+        number of planes of the sums' axis that are final. The consumer may release them.
     """
-    distance = torch.arange(side, dtype=torch.float32) - (side - 1) / 2
-    return torch.exp(-0.5 * (distance / (side * SIGMA_FRACTION)) ** 2)
-
-
-def _summed_profile(size: int, starts: Sequence[int], profile: Tensor) -> Tensor:
-    """Tiles lie on a full grid of starts and their weights are separable, so the sum of all weights is too."""
-    summed = torch.zeros(size, dtype=torch.float32, device=profile.device)
-    for start in starts:
-        summed[start : start + len(profile)] += profile
-    return summed
-
-
-def _along(values: Tensor, axis: int) -> Tensor:
-    shape = [1, 1, 1]
-    shape[axis] = -1
-    return values.reshape(shape)
-
-
-def _outer(profiles: Sequence[Tensor]) -> Tensor:
-    x, y, z = (_along(profile, axis) for axis, profile in enumerate(profiles))
-    return x * y * z
-
-
-def _window(start: Start, patch: Start) -> tuple[slice, ...]:
-    return (slice(None), slice(None), *(slice(a, a + side) for a, side in zip(start, patch, strict=True)))
-
-
-def _batches(starts: Iterator[Any], size: int) -> Iterator[list[Start]]:
-    while batch := list(islice(starts, size)):
-        yield batch
-
-
-def _pad_to(image: Tensor, patch: Start) -> tuple[Tensor, tuple[slice, ...]]:
-    """Pad to at least the patch, centred; return the padded image and the slices of the original inside it."""
-    shape = image.shape[2:]
-    lacking = [max(0, side - size) for size, side in zip(shape, patch, strict=True)]
-    inner = tuple(slice(gap // 2, gap // 2 + size) for gap, size in zip(lacking, shape, strict=True))
-    if not any(lacking):
-        return image, inner
     lowest = image.amin(dim=(2, 3, 4), keepdim=True)
-    padded = lowest.expand(-1, -1, *(size + gap for size, gap in zip(shape, lacking, strict=True))).clone()
-    padded[(slice(None), slice(None), *inner)] = image
-    return padded, inner
+    done, n_tiles = 0, sum(p.tiling.n_tiles for p in passes)
+    for band, final in zip(order, frontiers(order, sums.shape[sums.axis]), strict=True):
+        for number, tiles in band.work:
+            for some in _apply(passes[number], tiles, image, lowest, sums, batch):
+                done += some
+                if on_batch is not None:
+                    on_batch(done, n_tiles)
+        yield final
 
 
-def _first_head(output: Any, n: int, n_classes: int, patch: Start) -> Tensor:
+def _apply(
+    one: TilePass, tiles: Sequence[Vox], image: Tensor, lowest: Tensor, sums: PlaneSums, batch: TileBatch
+) -> Iterator[int]:
+    """Add the scores of one network's tiles; yields the size of each batch."""
+    at = 0
+    while at < len(tiles):
+        some = tiles[at : at + batch.size]
+        cut = torch.cat([cut_tile(image, one.tiling.low(tile), one.tiling.patch, lowest) for tile in some])
+        try:
+            scores = one.score(cut)
+        except torch.OutOfMemoryError:
+            if len(some) == 1:
+                raise
+            batch.halve()
+            continue
+        for tile, tile_scores in zip(some, scores, strict=True):
+            weight = one.tiling.weight(tile).mul_(one.share)
+            moved = tile_scores.to(device=sums.device, dtype=torch.float32)
+            sums.add(one.tiling.low(tile), moved, weight.to(sums.device))
+        at += len(some)
+        yield len(some)
+
+
+def cut_tile(image: Tensor, low: Vox, patch: Vox, fill: Tensor) -> Tensor:
+    """(1, C, *patch) part of an image (1, C, x, y, z); what lies outside is filled (1, C, 1, 1, 1)."""
+    sides = list(zip(low, patch, image.shape[2:], strict=True))
+    inside = [slice(max(0, a), min(size, a + side)) for a, side, size in sides]
+    part = image[(slice(None), slice(None), *inside)]
+    if part.shape[2:] == patch:
+        return part
+    tile = fill.expand(-1, -1, *patch).clone()
+    place = [slice(s.start - a, s.stop - a) for s, a in zip(inside, low, strict=True)]
+    tile[(slice(None), slice(None), *place)] = part
+    return tile
+
+
+def first_head(output: Any, n: int, n_classes: int, patch: Vox) -> Tensor:
+    """The full-resolution head of a network's output.
+
+    Raises:
+        ConfigError: its shape is not (n, n_classes, *patch).
+    """
     if isinstance(output, list | tuple):
         output = output[0]
     if output.ndim == 6:  # MONAI's DynUNet stacks its heads along dimension 1 in training mode
@@ -154,7 +182,7 @@ def _first_head(output: Any, n: int, n_classes: int, patch: Start) -> Tensor:
     return output  # type: ignore[no-any-return]
 
 
-def _checked(image: Tensor, patch_size: Sequence[int], overlap: float, tile_batch: int) -> Start:
+def _checked(image: Tensor, patch_size: Sequence[int], overlap: float, tile_batch: int) -> Vox:
     if image.ndim != 5 or image.shape[0] != 1:
         raise ConfigError(f"image: expected one volume of shape (1, C, x, y, z), found {tuple(image.shape)}.")
     if len(patch_size) != 3 or min(patch_size) < 1:

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fran.geometry import Grid, Reorientation, axis_map, resampled_grid, resized_grid, sub_grid
-from fran.preprocessing.resampling import BLOCK_VOX, Scores, resample_labels, resample_probabilities_slabwise
+from fran.preprocessing.resampling import resample_labels
+from fran.preprocessing.scores import Scores, SlabArgmax
 
 ScalarT = TypeVar("ScalarT", bound=np.generic)
 Vox = tuple[int, int, int]
@@ -117,25 +118,27 @@ class GeometryChain:
         """Label map on the stored grid → on the raw file's voxels in the file's axis order."""
         return self.reorientation.invert(self.labels_to_ras(lm))
 
-    def scores_to_ras(self, scores: Scores, slab: int = BLOCK_VOX) -> NDArray[np.generic]:
+    def slab_argmax(self, axis: int = 0) -> SlabArgmax:
+        """What turns scores on the stored grid, whose planes along ``axis`` become final one after the other, into
+        channel indices on the raw file's voxels in RAS+ order.
+
+        Raw voxels outside the stored volume are channel 0, and padding is dropped.
+        """
+        return SlabArgmax(self.stored, self.ras, axis, self.inner, self.covers)
+
+    def scores_to_ras(self, scores: Scores) -> NDArray[np.generic]:
         """Scores (C, x, y, z) on the stored grid → channel indices on the raw file's voxels in RAS+ order.
 
-        Memory does not grow with C times the raw size, see
-        :func:`fran.preprocessing.resampling.resample_probabilities_slabwise`. Raw voxels outside the stored volume are
-        channel 0, and padding is dropped.
+        Memory does not grow with C times the raw size, see :class:`fran.preprocessing.scores.SlabArgmax`.
         """
-        if self.inner is None or self.covers is None:
-            return resample_probabilities_slabwise(scores, self.stored, self.ras, slab)
-        out: NDArray[np.generic] = np.zeros(self.ras.shape, np.uint8 if scores.shape[0] <= 256 else np.uint16)
-        if not self._empty:
-            inner = _Part(scores, self.inner)
-            part = resample_probabilities_slabwise(inner, *self._sub_grids(self.inner, self.covers), slab)
-            out[_slices(self.covers)] = part
+        argmax = self.slab_argmax()
+        out = argmax.empty(scores.shape[0])
+        argmax.write(scores, out, 0, argmax.n_slabs)
         return out
 
-    def scores_to_native(self, scores: Scores, slab: int = BLOCK_VOX) -> NDArray[np.generic]:
+    def scores_to_native(self, scores: Scores) -> NDArray[np.generic]:
         """As :meth:`scores_to_ras`, in the file's axis order."""
-        return self.reorientation.invert(self.scores_to_ras(scores, slab))
+        return self.reorientation.invert(self.scores_to_ras(scores))
 
     @property
     def _empty(self) -> bool:
@@ -144,23 +147,6 @@ class GeometryChain:
 
     def _sub_grids(self, inner: Box, covers: Box) -> tuple[Grid, Grid]:
         return sub_grid(self.stored, *inner), sub_grid(self.ras, *covers)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Scores of the inner box, read from the whole ones when they are asked for."""
-
-    whole: Scores
-    box: Box
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (self.whole.shape[0], *(b - a for a, b in zip(*self.box, strict=True)))
-
-    def __getitem__(self, key: Any, /) -> Any:
-        channels, *part = key
-        moved = (slice(s.start + a, s.stop + a) for s, a in zip(part, self.box[0], strict=True))
-        return self.whole[(channels, *moved)]
 
 
 def _covered(

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ def _lanczos(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class _Kernel:
+class Kernel:
     """How voxels are weighted by their distance.
 
     Attributes:
@@ -59,24 +59,11 @@ class _Kernel:
     widening: float
 
 
-_IMAGE, _LABELS, _SCORES = _Kernel(_lanczos, 3, 0.5), _Kernel(_cubic, 2, 1.0), _Kernel(_triangle, 1, 1.0)
-
-
-class Scores(Protocol):
-    """Anything of shape (C, x, y, z) that gives an array for ``scores[:, a:b, c:d, e:f]``: ndarray, memmap, HDF5."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(C, x, y, z)."""
-        ...
-
-    def __getitem__(self, key: Any, /) -> Any:
-        """Part of the scores."""
-        ...
+_IMAGE, _LABELS, SCORES = Kernel(_lanczos, 3, 0.5), Kernel(_cubic, 2, 1.0), Kernel(_triangle, 1, 1.0)
 
 
 @dataclass(frozen=True)
-class _Taps:
+class Taps:
     """Along one axis: destination voxel j is ``sum over t of weights[t, j] * source[indices[t, j]]``.
 
     ``axis`` is the axis of the grids, by which ties in the order of work are broken: the result does not depend on the
@@ -88,17 +75,17 @@ class _Taps:
     identity: bool
     axis: int
 
-    def part(self, rows: slice) -> tuple[slice, _Taps]:
+    def part(self, rows: slice) -> tuple[slice, Taps]:
         """The source range that some destination rows read, and the taps relative to it."""
         if self.identity:
             return rows, self
         indices, weights = self.indices[:, rows], self.weights[:, rows]
         first, last = int(indices.min()), int(indices.max())
         used = weights.any(axis=1)
-        return slice(first, last + 1), _Taps(indices[used] - first, weights[used], False, self.axis)
+        return slice(first, last + 1), Taps(indices[used] - first, weights[used], False, self.axis)
 
 
-def _axis_taps(kernel: _Kernel, axis: int, scale: float, offset: float, n_src: int, n_dst: int) -> _Taps:
+def _axis_taps(kernel: Kernel, axis: int, scale: float, offset: float, n_src: int, n_dst: int) -> Taps:
     centres = scale * np.arange(n_dst) + offset
     identity = scale == 1 and offset == 0 and n_src == n_dst
     width = max(1.0, 1 + kernel.widening * (scale - 1))
@@ -106,10 +93,15 @@ def _axis_taps(kernel: _Kernel, axis: int, scale: float, offset: float, n_src: i
     positions = first + np.arange(int(np.ceil(2 * kernel.support * width)))[:, None]
     weights = kernel.weight((positions - centres) / width)
     weights /= weights.sum(axis=0)
-    return _Taps(np.clip(positions, 0, n_src - 1), weights.astype(np.float32), identity, axis)
+    return Taps(np.clip(positions, 0, n_src - 1), weights.astype(np.float32), identity, axis)
 
 
-def _grid_taps(src: Grid, dst: Grid, kernel: _Kernel) -> list[_Taps]:
+def grid_taps(src: Grid, dst: Grid, kernel: Kernel) -> list[Taps]:
+    """Taps along x, y and z.
+
+    Raises:
+        GeometryError: the axes are not parallel.
+    """
     maps = axis_map(src, dst)
     return [_axis_taps(kernel, i, *m, a, b) for i, (m, a, b) in enumerate(zip(maps, src.shape, dst.shape, strict=True))]
 
@@ -124,15 +116,20 @@ def _slowest_first(array: NDArray[np.generic], *others: NDArray[Any]) -> tuple[l
     return order, [a.transpose(order) for a in (array, *others)]
 
 
-def _blocks(shape: tuple[int, ...], edge: int, taps: list[_Taps]) -> Iterator[tuple[Box, Box, list[_Taps]]]:
+def _blocks(shape: tuple[int, ...], edge: int, taps: list[Taps]) -> Iterator[tuple[Box, Box, list[Taps]]]:
     """Destination boxes that tile ``shape``, with the source box each one reads and its taps."""
-    rows = [[slice(a, min(a + edge, n)) for a in range(0, n, edge)] for n in shape]
-    parts = [[t.part(r) for r in axis_rows] for t, axis_rows in zip(taps, rows, strict=True)]
-    for (x, y, z), ((sx, tx), (sy, ty), (sz, tz)) in zip(product(*rows), product(*parts), strict=True):
+    rows = [block_rows(t, n, edge) for t, n in zip(taps, shape, strict=True)]
+    for (x, sx, tx), (y, sy, ty), (z, sz, tz) in product(*rows):
         yield (x, y, z), (sx, sy, sz), [tx, ty, tz]
 
 
-def _interpolate(block: FloatArray, taps: list[_Taps]) -> FloatArray:
+def block_rows(taps: Taps, n: int, edge: int) -> list[tuple[slice, slice, Taps]]:
+    """Along one axis of ``n`` destination voxels: ranges of ``edge``, the source range each reads, and its taps."""
+    rows = [slice(a, min(a + edge, n)) for a in range(0, n, edge)]
+    return [(row, *taps.part(row)) for row in rows]
+
+
+def interpolate(block: FloatArray, taps: list[Taps]) -> FloatArray:
     """Apply the taps axis by axis, the strongest reduction first."""
     # y before x where both shrink alike: it is the middle axis in either memory order, so whole rows are copied
     gains = [
@@ -145,7 +142,7 @@ def _interpolate(block: FloatArray, taps: list[_Taps]) -> FloatArray:
     return block
 
 
-def _along(block: FloatArray, taps: _Taps, axis: int) -> FloatArray:
+def _along(block: FloatArray, taps: Taps, axis: int) -> FloatArray:
     if axis == 2:  # gathering from the contiguous axis would go voxel by voxel, along another whole rows are copied
         return _along(np.ascontiguousarray(block.swapaxes(1, 2)), taps, 1).swapaxes(1, 2)
     column = (-1, *(1,) * (2 - axis))
@@ -173,14 +170,14 @@ def resample_image(array: NDArray[np.generic], src: Grid, dst: Grid) -> NDArray[
     Raises:
         GeometryError: the axes are not parallel.
     """
-    taps = _grid_taps(src, dst, _IMAGE)
+    taps = grid_taps(src, dst, _IMAGE)
     if all(t.identity for t in taps):
         return array
     out = np.empty(dst.shape, np.float32)
     low, high = np.float32(array.min()), np.float32(array.max())
     order, (array, turned) = _slowest_first(array, out)
     for target, source, part in _blocks(turned.shape, BLOCK_VOX, [taps[axis] for axis in order]):
-        block = _interpolate(array[source].astype(np.float32, order="C"), part)
+        block = interpolate(array[source].astype(np.float32, order="C"), part)
         turned[target] = np.clip(block, low, high, out=block)  # the negative lobes ring at sharp edges
     return out
 
@@ -203,7 +200,7 @@ def resample_labels(lm: NDArray[ScalarT], src: Grid, dst: Grid) -> NDArray[Scala
     Raises:
         GeometryError: the axes are not parallel.
     """
-    taps = _grid_taps(src, dst, _LABELS)
+    taps = grid_taps(src, dst, _LABELS)
     if all(t.identity for t in taps):
         return lm
     out = np.empty(dst.shape, lm.dtype)
@@ -213,7 +210,7 @@ def resample_labels(lm: NDArray[ScalarT], src: Grid, dst: Grid) -> NDArray[Scala
     return out
 
 
-def _block_labels(block: NDArray[Any], taps: list[_Taps]) -> Any:
+def _block_labels(block: NDArray[Any], taps: list[Taps]) -> Any:
     first = block.flat[0]
     if (block == first).all():
         return first
@@ -227,16 +224,16 @@ def _block_labels(block: NDArray[Any], taps: list[_Taps]) -> Any:
         if label != rest:
             target, share = _indicator(block == label, taps)
             total[target] += share
-            _keep_larger(share, label, best[target], out[target])
+            keep_larger(share, label, best[target], out[target])
     out[1 - total >= best - 1e-6] = rest  # the indicators sum to one, so the last one need not be interpolated
     return out
 
 
-def _target_shape(shape: tuple[int, ...], taps: list[_Taps]) -> tuple[int, ...]:
+def _target_shape(shape: tuple[int, ...], taps: list[Taps]) -> tuple[int, ...]:
     return tuple(n if t.identity else t.indices.shape[1] for n, t in zip(shape, taps, strict=True))
 
 
-def _indicator(mask: NDArray[np.bool_], taps: list[_Taps]) -> tuple[tuple[slice, ...], FloatArray]:
+def _indicator(mask: NDArray[np.bool_], taps: list[Taps]) -> tuple[tuple[slice, ...], FloatArray]:
     """Interpolated indicator in the part of the block that the mask's bounding box reaches."""
     source, target, inner = [], [], []
     for axis, axis_taps in enumerate(taps):
@@ -252,58 +249,11 @@ def _indicator(mask: NDArray[np.bool_], taps: list[_Taps]) -> tuple[tuple[slice,
         source.append(box)
         target.append(reached)
         inner.append(part)
-    return tuple(target), _interpolate(mask[tuple(source)].astype(np.float32), inner)
+    return tuple(target), interpolate(mask[tuple(source)].astype(np.float32), inner)
 
 
-def _keep_larger(share: FloatArray, value: int, best: FloatArray, out: NDArray[Any]) -> None:
+def keep_larger(share: FloatArray, value: int, best: FloatArray, out: NDArray[Any]) -> None:
     """Running argmax, in place: where ``share`` beats ``best``, it takes the place and ``value`` is written."""
     larger = share > best
     np.copyto(best, share, where=larger)
     np.copyto(out, out.dtype.type(value), where=larger)
-
-
-def resample_probabilities_slabwise(scores: Scores, src: Grid, dst: Grid, slab: int = BLOCK_VOX) -> NDArray[np.generic]:
-    """Channel with the largest interpolated score at every voxel of ``dst``.
-
-    The destination is walked in blocks of ``slab`` voxels an edge. Memory beyond the scores and the result is one
-    source block of all channels and two destination blocks of one, whatever the destination's size. In a block only
-    those channels are interpolated that can win: a channel that leads in the whole source block leads everywhere in the
-    destination block, and one that stays below the least winning score never leads.
-
-    Args:
-        scores: (C, x, y, z) on ``src``; probabilities or logits.
-        src: grid of the scores.
-        dst: wanted grid, its axes parallel to those of ``src``.
-        slab: edge of a block in destination voxels.
-
-    Returns:
-        channel indices on ``dst``, uint8 for up to 256 channels, else uint16.
-
-    Raises:
-        GeometryError: the axes are not parallel.
-    """
-    taps = _grid_taps(src, dst, _SCORES)
-    out = np.empty(dst.shape, np.uint8 if scores.shape[0] <= 256 else np.uint16)
-    for target, source, part in _blocks(dst.shape, slab, taps):
-        out[target] = _block_argmax(np.asarray(scores[(slice(None), *source)]), part, out.dtype)
-    return out
-
-
-def _block_argmax(block: NDArray[Any], taps: list[_Taps], dtype: np.dtype[Any]) -> Any:
-    leaders = block.argmax(axis=0)
-    present = np.unique(leaders)
-    if present.size == 1:
-        return present[0]
-    if all(t.identity for t in taps):
-        return leaders
-    first, *others = (int(c) for c in present)
-    best = _interpolate(block[first].astype(np.float32), taps)
-    out = np.full(best.shape, first, dtype)
-    for channel in others:
-        _keep_larger(_interpolate(block[channel].astype(np.float32), taps), channel, best, out)
-    reach = block.reshape(len(block), -1).max(axis=1)
-    contenders = reach > best.min()
-    contenders[present] = False
-    for channel in np.flatnonzero(contenders).tolist():
-        _keep_larger(_interpolate(block[channel].astype(np.float32), taps), channel, best, out)
-    return out

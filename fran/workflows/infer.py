@@ -1,37 +1,42 @@
-"""`fran infer`: label maps for new images, by one run or the mean of several."""
+"""`fran infer`: label maps for new images, by one run or several."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
 
-from fran.errors import SettingProblem, StoreError, choices
+from fran.errors import ConfigError, SettingProblem, choices
 from fran.workflows.entry import Job, run_verb
+from fran.workflows.predictors import find_checkpoint, segmenter
 from fran.workflows.projects import folders_of
 from fran.workflows.schema import InferConfig
 
 log = logging.getLogger("fran.infer")
 
 CHECKPOINTS = ("best", "last")
+ENSEMBLES = ("mean", "vote")
+PRECISIONS = ("auto", "32", "bf16", "16")
+EMPTY = ("whole", "empty")
 
 
 def infer(job: Job[InferConfig]) -> None:
     """Load the networks once, predict every image that is not finished, say what to run next."""
     from fran.inference.folder import predict_folder
-    from fran.inference.predictor import Predictor
-    from fran.io.checkpoint import read_model
+    from fran.inference.memory import parse_bytes
 
     config = job.config
     folders = folders_of(config.paths, config.project)
     files = [find_checkpoint(run, folders.checkpoints, config.checkpoint) for run in config.runs]
-    predictor = Predictor(
-        [read_model(file) for file in files],
-        config.device,
-        overlap=config.overlap,
-        tile_batch=config.tile_batch,
-    )
+    predictor = segmenter(config, files, folders.checkpoints)
     output = Path(config.output) if config.output else folders.predictions / "+".join(f.parent.name for f in files)
-    report = predict_folder(predictor, Path(config.input), output, overwrite=config.overwrite)
+    report = predict_folder(
+        predictor,
+        Path(config.input),
+        output,
+        overwrite=config.overwrite,
+        extension=config.extension,
+        ram=parse_bytes(config.ram),
+    )
     log.info(
         "%d label maps predicted (%.1f s a case), %d finished before: %s",
         *(report.n_predicted, report.seconds_per_case, report.n_skipped, output),
@@ -39,36 +44,48 @@ def infer(job: Job[InferConfig]) -> None:
     log.info("next: fran score pred=%s gt=<folder of references>", output)
 
 
-def find_checkpoint(run: str, checkpoints: Path, which: str) -> Path:
-    """Checkpoint file of a run's name, of a run folder, or of a file.
-
-    Raises:
-        StoreError: there is none; the message lists the project's runs.
-    """
-    named = Path(run).expanduser()
-    if named.is_file():
-        return named
-    folder = named if named.is_dir() else checkpoints / run
-    # a run that was never validated has no best checkpoint
-    found = next((file for file in (folder / f"{which}.ckpt", folder / "last.ckpt") if file.is_file()), None)
-    if found is None:
-        known = sorted(p.parent.name for p in checkpoints.glob("*/last.ckpt"))
-        raise StoreError(f"runs: no checkpoint of '{run}' in {checkpoints}; {choices(run, known)}")
-    return found
-
-
 def check(config: InferConfig) -> list[SettingProblem]:
     """Settings that cannot work, before any work."""
     found = []
     if not config.runs:
         found.append(SettingProblem("runs", config.runs, "the name of one run at least"))
+    if config.ensemble == "vote" and len(config.runs) == 1:
+        found.append(SettingProblem("runs", config.runs, "two runs or more, for ensemble=vote"))
     if not 0 <= config.overlap < 1:
         found.append(SettingProblem("overlap", config.overlap, "0 up to but not including 1"))
     if config.tile_batch < 1:
         found.append(SettingProblem("tile_batch", config.tile_batch, "1 or more"))
-    if config.checkpoint not in CHECKPOINTS:
-        found.append(SettingProblem("checkpoint", config.checkpoint, choices(config.checkpoint, CHECKPOINTS)))
+    for key, known in (
+        ("checkpoint", CHECKPOINTS),
+        ("ensemble", ENSEMBLES),
+        ("precision", PRECISIONS),
+        ("localiser_empty", EMPTY),
+    ):
+        value = getattr(config, key)
+        if value not in known:
+            found.append(SettingProblem(key, value, choices(value, known)))
+    if config.margin_mm is not None and config.margin_mm < 0:
+        found.append(SettingProblem("margin_mm", config.margin_mm, "0 or more"))
+    return [*found, *_sizes(config), *_mirror(config)]
+
+
+def _sizes(config: InferConfig) -> list[SettingProblem]:
+    from fran.inference.memory import parse_bytes
+
+    found = []
+    for key in ("ram", "vram"):
+        try:
+            parse_bytes(getattr(config, key))
+        except ConfigError:
+            found.append(SettingProblem(key, getattr(config, key), "a size such as 8GB or 500MiB, or auto"))
     return found
+
+
+def _mirror(config: InferConfig) -> list[SettingProblem]:
+    axes = config.mirror
+    if axes == "auto" or (not isinstance(axes, str) and all(axis in ("x", "y", "z") for axis in axes)):
+        return []
+    return [SettingProblem("mirror", axes, "a list of axes such as [x,y], or auto: those that training mirrored")]
 
 
 def main() -> None:

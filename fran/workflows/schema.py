@@ -242,10 +242,21 @@ class InferConfig:
     input: str = MISSING
     output: str | None = None
     overwrite: bool = False
+    extension: str | None = None
     checkpoint: str = "best"
+    ensemble: str = "mean"
+    localiser: str | None = None
+    localiser_regions: list[str] | None = None
+    localiser_empty: str = "whole"
+    margin_mm: float | None = None
+    mirror: Any = field(default_factory=list)
     device: str = "auto"
+    precision: str = "auto"
     overlap: float = 0.5
     tile_batch: int = 2
+    ram: str | None = None
+    vram: str | None = None
+    scratch: str | None = None
 
 
 @dataclass

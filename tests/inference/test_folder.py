@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from fran.errors import CasesFailed, ConfigError, DataError
-from fran.inference.folder import find_images, predict_folder
+from fran.inference.folder import predict_folder
+from fran.inference.inputs import find_images
 from fran.inference.predictor import Predictor
 from fran.io.checkpoint import ModelFile
 from fran.io.files import file_digest
@@ -69,7 +70,7 @@ def test_provenance(images: Path, predictor: Predictor, tmp_path: Path) -> None:
         "digest": file_digest(images / "kits_0.nii.gz"),
     }
     (model,) = stored["models"]
-    checkpoint = predictor.models[0].path
+    checkpoint = predictor.members[0].path
     assert model == {"run": "run1", "checkpoint": "best.ckpt", "digest": file_digest(checkpoint)}
     assert stored["labels"]["names"] == {"3": "kidney", "117": "tumour"}
     assert stored["labels"]["origins"]["117"] == [["kits", 2, "tumour"], ["lits", 2, "lesion"]]

@@ -14,7 +14,8 @@ import torch
 
 from fran.errors import ConfigError, StoreError
 from fran.geometry import Grid, Reorientation
-from fran.inference.predictor import Predictor, resolve_device
+from fran.inference.member import resolve_device
+from fran.inference.predictor import Predictor
 from fran.io.checkpoint import ModelFile
 from fran.io.volume import read_native_grid, read_volume, write_label_map
 
@@ -157,8 +158,8 @@ def test_models_that_do_not_belong_together(change: dict[str, object], word: str
 def test_models_that_cannot_be_used(make_model: MakeModel) -> None:
     with pytest.raises(ConfigError, match="at least one"):
         Predictor([], "cpu")
-    with pytest.raises(ConfigError, match="mode 'lbd'"):
-        Predictor([make_model(mode="lbd")], "cpu")
+    with pytest.raises(ConfigError, match="mode 'video'"):
+        Predictor([make_model(mode="video")], "cpu")
     with pytest.raises(ConfigError, match="intensity_clip_range"):
         Predictor([make_model(properties={})], "cpu")
     model = make_model()
@@ -175,6 +176,8 @@ def test_devices(make_model: MakeModel) -> None:
         resolve_device("cuda:99")
     with pytest.raises(ConfigError, match="precision"):
         Predictor([make_model()], "cpu", precision="64")
+    with pytest.raises(ConfigError, match="16 needs a GPU"):
+        Predictor([make_model()], "cpu", precision="16")
 
 
 def test_bf16_is_close(make_model: MakeModel, rule: Rule, tmp_path: Path) -> None:

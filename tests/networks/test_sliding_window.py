@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from fran.errors import ConfigError
-from fran.networks.sliding_window import gaussian_profile, sliding_window, tile_starts
+from fran.networks.sliding_window import sliding_window
+from fran.networks.tiling import gaussian_profile, tile_starts
 
 
 def _image(*shape: int, seed: int = 0) -> Tensor:

@@ -9,7 +9,8 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from fran.errors import GeometryError
 from fran.geometry import Grid, axis_map, resampled_grid
 from fran.preprocessing import resampling
-from fran.preprocessing.resampling import resample_image, resample_labels, resample_probabilities_slabwise
+from fran.preprocessing.resampling import resample_image, resample_labels
+from fran.preprocessing.scores import resample_probabilities_slabwise
 
 SHAPE = (23, 17, 11)
 

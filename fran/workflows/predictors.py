@@ -1,0 +1,142 @@
+"""From the settings of `fran infer` to predictors: runs, their ensemble, and what says where a case is cut."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fran.errors import ConfigError, StoreError, choices
+from fran.workflows.label_flow import label_table
+
+if TYPE_CHECKING:
+    from fran.inference.case import Segmenter
+    from fran.inference.crops import GuideFolder
+    from fran.inference.predictor import Predictor
+    from fran.io.checkpoint import ModelFile
+    from fran.workflows.schema import InferConfig
+
+log = logging.getLogger("fran.infer")
+
+#: What `localiser=` says to predict whole images.
+NOBODY = "none"
+
+
+def segmenter(config: InferConfig, files: Sequence[Path], checkpoints: Path) -> Segmenter:
+    """The ensemble of some checkpoints.
+
+    Args:
+        config: of `fran infer`.
+        files: checkpoints.
+        checkpoints: folder of the project's runs, where a localiser is looked for.
+
+    Raises:
+        ConfigError: runs that cannot be applied together, or a localiser that is needed and not named.
+        StoreError: a checkpoint that is missing or cannot be read.
+    """
+    from fran.inference.vote import Vote
+    from fran.io.checkpoint import read_model
+
+    models = [read_model(file) for file in files]
+    if config.ensemble == "vote":
+        return Vote([_predictor(config, [model], checkpoints) for model in models])
+    return _predictor(config, models, checkpoints)
+
+
+def find_checkpoint(run: str, checkpoints: Path, which: str, key: str = "runs") -> Path:
+    """Checkpoint file of a run's name, of a run folder, or of a file.
+
+    Raises:
+        StoreError: there is none; the message lists the project's runs.
+    """
+    named = Path(run).expanduser()
+    if named.is_file():
+        return named
+    folder = named if named.is_dir() else checkpoints / run
+    # a run that was never validated has no best checkpoint
+    found = next((file for file in (folder / f"{which}.ckpt", folder / "last.ckpt") if file.is_file()), None)
+    if found is None:
+        known = sorted(p.parent.name for p in checkpoints.glob("*/last.ckpt"))
+        raise StoreError(f"{key}: no checkpoint of '{run}' in {checkpoints}; {choices(run, known)}")
+    return found
+
+
+def _predictor(config: InferConfig, models: Sequence[ModelFile], checkpoints: Path) -> Predictor:
+    from fran.inference.crops import CropRule, GuideFolder
+    from fran.inference.predictor import Predictor
+
+    crop = CropRule.of(models[0].meta, config.margin_mm, config.localiser_regions, config.localiser_empty)
+    localiser = _localiser(config, models[0], checkpoints)
+    if isinstance(localiser, GuideFolder) and not localiser.names and crop.regions is not None:
+        crop = replace(crop, regions=_by_table(crop.regions))
+    mirror = config.mirror if isinstance(config.mirror, str) else tuple(config.mirror)
+    return Predictor(models, mirror=mirror, localiser=localiser, crop=crop, **_machine(config))
+
+
+def _by_table(regions: Sequence[str]) -> tuple[str, ...]:
+    """Values of regions by the label table, for label maps of another origin that name nothing."""
+    table = label_table()
+    values = [[int(r)] if r.isdigit() else sorted(table.ids(r)) for r in regions]
+    return tuple(str(v) for several in values for v in several)
+
+
+def _machine(config: InferConfig) -> dict[str, Any]:
+    names = ("device", "overlap", "tile_batch", "precision", "ram", "vram", "scratch")
+    return {name: getattr(config, name) for name in names}
+
+
+def _localiser(config: InferConfig, model: ModelFile, checkpoints: Path) -> Predictor | GuideFolder | None:
+    """What says where a model's cases are cut: what the command names, else what the checkpoint says."""
+    from fran.inference.ensemble import mode_of
+
+    if config.localiser == NOBODY:
+        return None
+    if config.localiser is not None:
+        return _named(config, config.localiser, checkpoints)
+    mode, trained = mode_of(model.meta), model.meta.get("config") or {}
+    if mode == "rbd" or (mode == "pbd" and trained.get("localiser")):
+        return _trained_with(config, model, trained, checkpoints)
+    if mode == "lbd":
+        log.info(
+            "%s was trained on crops around its labels and is applied to whole images; localiser=<run or folder of"
+            " label maps> cuts them first",
+            model.meta.get("run", model.path.parent.name),
+        )
+    return None
+
+
+def _trained_with(
+    config: InferConfig, model: ModelFile, trained: Mapping[str, Any], checkpoints: Path
+) -> Predictor | GuideFolder:
+    """The localiser of a checkpoint."""
+    name = trained.get("localiser") or trained.get("imported_folder")
+    run = model.meta.get("run", model.path.parent.name)
+    ways = f"localiser=<run>, localiser=<folder of label maps of these images>, or localiser={NOBODY} for whole images"
+    if not isinstance(name, str) or not trained.get("localiser"):
+        made = f"label maps in {name}" if name else "label maps of its own"
+        raise ConfigError(f"localiser: {run} was trained on crops around {made}; say what cuts these images: {ways}")
+    try:
+        return _named(config, name, checkpoints)
+    except StoreError as error:
+        raise ConfigError(
+            f"localiser: {run} was trained on crops around the predictions of '{name}', and there is no such run in "
+            f"{checkpoints}; give it by its checkpoint or another one: {ways}"
+        ) from error
+
+
+def _named(config: InferConfig, name: str, checkpoints: Path) -> Predictor | GuideFolder:
+    """A run as a predictor; a folder that holds no checkpoint as label maps."""
+    from fran.inference.crops import GuideFolder
+    from fran.inference.ensemble import mode_of
+    from fran.inference.predictor import Predictor
+    from fran.io.checkpoint import read_model
+
+    folder = Path(name).expanduser()
+    if folder.is_dir() and not list(folder.glob("*.ckpt")):
+        return GuideFolder.of(folder)
+    model = read_model(find_checkpoint(name, checkpoints, config.checkpoint, "localiser"))
+    if mode_of(model.meta) == "rbd":
+        raise ConfigError(f"localiser: '{name}' needs a localiser itself; use a run of mode source or whole")
+    return Predictor([model], **_machine(config))
