@@ -26,7 +26,7 @@ class CachedStage:
         stage: its name; empty where the manifest cannot be read.
         cases: the project's cases in it.
         files: case files that the manifest lists.
-        bytes: of everything in the folder.
+        bytes: of everything in the folder; a file that several folders share counts in each with its part.
         stray: files that the manifest does not list: of cases taken off, of larger grids of patches, of killed runs.
         stray_bytes: of those.
         plans: ``<name> #<id>`` of the plans that need the folder.
@@ -72,7 +72,7 @@ def _needed(plans: Sequence[PlanRow], keep: str) -> dict[Path, tuple[str, ...]]:
 
 
 def _cached(folder: Path, plans: tuple[str, ...]) -> CachedStage:
-    sizes = {p: p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()}
+    sizes = {p: _own_bytes(p) for p in sorted(folder.rglob("*")) if p.is_file()}
     try:
         manifest = Manifest.load(folder)
     except StoreError:
@@ -89,6 +89,11 @@ def _cached(folder: Path, plans: tuple[str, ...]) -> CachedStage:
         sum(sizes[p] for p in stray),
         plans,
     )
+
+
+def _own_bytes(path: Path) -> int:
+    status = path.stat()
+    return status.st_size // status.st_nlink
 
 
 def verify_stage(folder: Path) -> Iterator[tuple[str, CaseProblem | None]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from fran.io.casefile import MAX_FG_INDICES, Vox
 
@@ -14,7 +15,7 @@ Box = tuple[Vox, Vox]
 
 
 def label_boxes(lm: NDArray[np.generic]) -> tuple[dict[int, int], dict[int, Box]]:
-    """Voxel count and bounding box of every label but 0, in one pass over the slices along x.
+    """Voxel count and bounding box of every label but 0.
 
     Args:
         lm: (x, y, z) unsigned integers.
@@ -22,43 +23,26 @@ def label_boxes(lm: NDArray[np.generic]) -> tuple[dict[int, int], dict[int, Box]
     Returns:
         label → voxel count, and label → (first voxel, one past the last voxel), both in ascending order of label.
     """
-    counts: dict[int, int] = {}
-    lows: dict[int, list[int]] = {}
-    highs: dict[int, list[int]] = {}
-    for x, plane in enumerate(lm):
-        for label, count, (y0, y1), (z0, z1) in _plane_labels(plane):
-            counts[label] = counts.get(label, 0) + count
-            low, high = lows.setdefault(label, [x, y0, z0]), highs.setdefault(label, [x + 1, y1, z1])
-            low[1:] = min(low[1], y0), min(low[2], z0)
-            high[:] = x + 1, max(high[1], y1), max(high[2], z1)
-    order = sorted(counts)
-    return {k: counts[k] for k in order}, {k: (_vox(lows[k]), _vox(highs[k])) for k in order}
+    order = sorted(range(3), key=lambda axis: -abs(lm.strides[axis]))
+    in_memory = lm.transpose(order)
+    tallies = _tallies(in_memory)
+    present = [int(label) for label in np.flatnonzero(tallies) if label]
+    found = ndimage.find_objects(in_memory, max(present, default=0))
+    boxes = {label: _box([found[label - 1][order.index(axis)] for axis in range(3)]) for label in present}
+    return {label: int(tallies[label]) for label in present}, boxes
 
 
-def _vox(values: list[int]) -> Vox:
-    x, y, z = values
-    return x, y, z
+def _tallies(lm: NDArray[np.generic]) -> NDArray[np.intp]:
+    """Voxels of each value, plane by plane, for bincount makes 8 bytes of each voxel."""
+    tallies = np.zeros(int(lm.max()) + 1, np.intp)
+    for plane in lm:
+        tallies += np.bincount(plane.ravel(), minlength=tallies.size)
+    return tallies
 
 
-def _plane_labels(plane: NDArray[np.generic]) -> list[tuple[int, int, tuple[int, int], tuple[int, int]]]:
-    """(label, count, y range, z range) of the labels in one slice (y, z)."""
-    rows, columns = np.nonzero(plane)
-    if not rows.size:
-        return []
-    values = np.asarray(plane[rows, columns]).astype(np.intp)
-    tallies = np.bincount(values)
-    present = np.flatnonzero(tallies)
-    bounds = np.empty((4, tallies.size), np.intp)
-    bounds[0], bounds[2] = plane.shape
-    bounds[1] = bounds[3] = -1
-    np.minimum.at(bounds[0], values, rows)
-    np.maximum.at(bounds[1], values, rows)
-    np.minimum.at(bounds[2], values, columns)
-    np.maximum.at(bounds[3], values, columns)
-    y0, y1, z0, z1 = bounds[:, present].tolist()
-    return [
-        (int(label), int(tallies[label]), (y0[i], y1[i] + 1), (z0[i], z1[i] + 1)) for i, label in enumerate(present)
-    ]
+def _box(ranges: Sequence[slice]) -> Box:
+    x, y, z = ranges
+    return (x.start, y.start, z.start), (x.stop, y.stop, z.stop)
 
 
 def sample_fg_indices(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from fran.parallel.jobs import Execute
 from fran.parallel.local import run_jobs
 from fran.preprocessing.guides import Digests, guide_files, guide_of
 from fran.preprocessing.run import ProgressCallback, Summary, run_stage
+from fran.preprocessing.sharing import folders_beside
 from fran.preprocessing.stages.parts import ChildJob
 from fran.preprocessing.stages.source import CaseJob
 from fran.preprocessing.stages.stage import Job, Stage
@@ -63,16 +64,13 @@ def run_chain(
         if before is not None:
             digests = Digests.load(link.folder)
             jobs = child_jobs(left, before, link, digests)
-            with suppress(
-                OSError
-            ):  # they only spare reading; a store that cannot be written to is reported by the stage
+            # they only spare reading; a store that cannot be written to is reported by the stage
+            with suppress(OSError):
                 digests.save()
+        beside = folders_beside(link.folder)
         try:
-            if bar is None:
-                summary = run_stage(jobs, link.stage, link.folder, num_processes, None, also_listed, execute)
-            else:
-                with bar(link.stage.name) as report:
-                    summary = run_stage(jobs, link.stage, link.folder, num_processes, report, also_listed, execute)
+            with bar(link.stage.name) if bar else nullcontext() as report:
+                summary = run_stage(jobs, link.stage, link.folder, num_processes, report, also_listed, execute, beside)
             summaries.append(summary)
         except CasesFailed as failed:
             problems += failed.problems

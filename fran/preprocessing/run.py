@@ -16,6 +16,7 @@ from fran.errors import CaseProblem, CasesFailed, DataError, StoreError
 from fran.io.manifest import MANIFEST_NAME, Manifest, ManifestEntry
 from fran.parallel.jobs import Execute, Failure
 from fran.parallel.local import run_jobs
+from fran.preprocessing.sharing import listed_keys
 from fran.preprocessing.stages.stage import Job, Stage
 from fran.preprocessing.summary import SUMMARY_FILES, write_summaries
 from fran.preprocessing.work import Entries, Outcome, StoreFullError, Task, cannot_write, is_current, work
@@ -34,7 +35,7 @@ class Summary:
     Attributes:
         done: cases made.
         skipped: cases that the manifest knew and that needed nothing.
-        adopted: cases whose file was there and whole, but not in the manifest.
+        adopted: cases whose files were there and whole, but not in the manifest, or were linked from another folder.
         failed: cases left out.
         seconds: wall time.
         folder: of the manifest.
@@ -58,6 +59,7 @@ class _Run:
     stage: Stage
     before: dict[str, Entries]
     also_listed: frozenset[str]
+    beside: tuple[Path, ...] = ()
     finished: dict[str, Entries] = field(default_factory=dict)
     problems: list[CaseProblem] = field(default_factory=list)
     notes: list[CaseProblem] = field(default_factory=list)
@@ -72,6 +74,7 @@ def run_stage(
     progress: ProgressCallback | None = None,
     also_listed: Collection[str] = (),
     execute: Execute = run_jobs,
+    beside: Sequence[Path] = (),
 ) -> Summary:
     """Bring a stage's folder up to date with the cases.
 
@@ -90,6 +93,8 @@ def run_stage(
         progress: called with (finished, total, case id) at the start (with an empty id) and after each case.
         also_listed: ids that stay in the manifest though this run has no such case; others are taken off it.
         execute: how tasks are run; a cluster's map can take the place of local processes.
+        beside: folders of the same stage with other parameters. Files in them whose content address is the one wanted
+            are linked.
 
     Raises:
         CasesFailed: some cases failed; the others are done and in the manifest.
@@ -100,7 +105,7 @@ def run_stage(
     _check_ids(cases)
     folder = Path(folder).resolve()
     known = known_cases(folder, stage)
-    run = _Run(folder, stage, known, frozenset(also_listed) - {job.case_id for job in cases})
+    run = _Run(folder, stage, known, frozenset(also_listed) - {job.case_id for job in cases}, tuple(beside))
     tasks = _tasks_left(run, cases)
     report = progress or _no_progress
     report(len(cases) - len(tasks), len(cases), "")
@@ -173,7 +178,12 @@ def _tasks_left(run: _Run, cases: Sequence[Job]) -> list[Task]:
             run.counts["skipped"] += 1
         else:
             tasks.append(Task(job, run.stage, run.folder, known))
-    return tasks
+    return _with_elsewhere(run, tasks) if tasks and run.beside else tasks
+
+
+def _with_elsewhere(run: _Run, tasks: Sequence[Task]) -> list[Task]:
+    keys = listed_keys(run.beside, run.stage.name)
+    return [replace(t, elsewhere=keys.get(run.stage.case_key(t.job))) if t.job.has_digests else t for t in tasks]
 
 
 def _record(run: _Run, job: Job, outcome: Outcome | Failure) -> None:

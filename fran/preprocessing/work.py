@@ -12,6 +12,7 @@ from typing import Literal
 from fran.errors import CaseProblem, StoreError
 from fran.io.casefile import CaseReader
 from fran.io.manifest import ManifestEntry
+from fran.preprocessing.sharing import linked
 from fran.preprocessing.stages.stage import Job, Stage, case_file, part_file
 
 Status = Literal["done", "adopted", "skipped"]
@@ -31,12 +32,14 @@ class Task:
         stage: with its parameters.
         folder: of the case files.
         known: the case's entries in the manifest, by file id.
+        elsewhere: another folder of the stage that lists the case under the same content address.
     """
 
     job: Job
     stage: Stage
     folder: Path
     known: Entries
+    elsewhere: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def _unchanged(entry: ManifestEntry, key: str, folder: Path) -> bool:
 
 
 def work(task: Task) -> Outcome:
-    """Make the case's files unless they are there and whole.
+    """Make the case's files unless they are there and whole, or lie elsewhere and can be linked.
 
     Raises:
         FranError: the case cannot be made.
@@ -75,14 +78,20 @@ def work(task: Task) -> Outcome:
     key = task.stage.case_key(job)
     if is_current(task.known, key, task.folder):
         return Outcome("skipped", task.known, (), time.perf_counter() - start)
-    whole = whole_files(task.folder, job.case_id, key)
-    if whole:
-        return Outcome("adopted", _entries(whole, job), (), time.perf_counter() - start)
     try:
+        whole = whole_files(task.folder, job.case_id, key) or _linked(task, key)
+        if whole:
+            return Outcome("adopted", _entries(whole, job), (), time.perf_counter() - start)
         made = task.stage.process(job, key, task.folder)
     except OSError as error:
         raise cannot_write(task.folder, error) from error
     return Outcome("done", _entries(made.files, job), made.notes, time.perf_counter() - start)
+
+
+def _linked(task: Task, key: str) -> tuple[Path, ...]:
+    if task.elsewhere is None:
+        return ()
+    return linked(whole_files(task.elsewhere, task.job.case_id, key), task.folder)
 
 
 def cannot_write(folder: Path, error: OSError) -> StoreError:

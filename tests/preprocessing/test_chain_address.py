@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import random
@@ -23,6 +24,7 @@ from fran.parallel.backends import backend
 from fran.preprocessing.pipeline import Link, run_chain
 from fran.preprocessing.relabelling import Relabelling
 from fran.preprocessing.run import LOG_NAME, Summary
+from fran.preprocessing.sharing import linked
 from fran.preprocessing.stages.crop import Cut, Imported
 from fran.preprocessing.stages.lbd import LbdStage
 from fran.preprocessing.stages.pbd import PbdStage
@@ -124,6 +126,77 @@ def test_a_new_imported_map_cuts_its_case_again(jobs: list[CaseJob], tmp_path: P
     assert told(run_chain(jobs, chain)) == [NOTHING, NOTHING]
     VOLUMES["labels at the border"].write(guides, "kits_1")
     assert told(run_chain(jobs, chain)) == [NOTHING, (1, 2)]
+
+
+def cropped_to(guides: Path, out: Path, merge: bool = False) -> list[Link]:
+    stage = LbdStage(SOURCE, Cut(PATCH), imported=Imported((("*", guides),), merge=merge))
+    return links_of([SOURCE, stage, PbdStage(stage, Cut(PATCH))], out)
+
+
+def test_moved_imported_maps_keep_their_crops(jobs: list[CaseJob], tmp_path: Path) -> None:
+    for job in jobs:
+        VOLUMES["plain"].write(tmp_path / "guides", job.case_id)
+    before = cropped_to(tmp_path / "guides", tmp_path / "out")
+    run_chain(jobs, before)
+    digests = [Manifest.load(link.folder).digest() for link in before]
+    (tmp_path / "guides").rename(tmp_path / "moved")
+    VOLUMES["labels at the border"].write(tmp_path / "moved", "kits_1")
+    after = cropped_to(tmp_path / "moved", tmp_path / "out")
+    summaries = run_chain(jobs, after)
+    assert [(s.done, s.adopted, s.skipped) for s in summaries] == [(0, 0, 3), (1, 2, 0), (1, 2, 0)]
+    assert told(run_chain(jobs, after)) == [NOTHING] * 3
+    for link, former in zip(after[1:], before[1:], strict=True):
+        stored = {p.stat().st_ino for p in former.folder.glob("*.h5")}
+        shared = {p.name[:6] for p in link.folder.glob("*.h5") if p.stat().st_ino in stored}
+        assert shared == {"kits_0", "kits_2"}, "nothing is stored twice"
+    VOLUMES["plain"].write(tmp_path / "moved", "kits_1")
+    run_chain(jobs, after)
+    assert [Manifest.load(link.folder).digest() for link in after] == digests, "equal content has one address"
+
+
+def test_another_origin_of_labels_has_a_folder_of_its_own(jobs: list[CaseJob], tmp_path: Path) -> None:
+    for job, (one, other) in zip(jobs, (("plain", "labels at the border"), *[("plain", "plain")] * 2), strict=True):
+        VOLUMES[one].write(tmp_path / "one", job.case_id)
+        VOLUMES[other].write(tmp_path / "other", job.case_id)
+    run_chain(jobs, cropped_to(tmp_path / "one", tmp_path / "out"))
+    before = contents(tmp_path / "out")
+    second = run_chain(jobs, cropped_to(tmp_path / "other", tmp_path / "out"))
+    assert [(s.done, s.adopted) for s in second[1:]] == [(1, 2), (1, 2)]
+    assert before.items() <= contents(tmp_path / "out").items()
+    assert told(run_chain(jobs, cropped_to(tmp_path / "one", tmp_path / "out"))) == [NOTHING] * 3
+
+
+def test_a_remapping_of_one_datasource_makes_its_cases_alone(jobs: list[CaseJob], tmp_path: Path) -> None:
+    mixed = [replace(jobs[0], datasource="lits"), *jobs[1:]]
+    run_chain(mixed, links_of([SOURCE], tmp_path / "out"))
+    other = replace(SOURCE, remapping=Relabelling.of({"lits": Remapping.of({1: 3}), "kits": None}))
+    (summary,) = run_chain(mixed, links_of([other], tmp_path / "out"))
+    assert (summary.done, summary.adopted) == (1, 2)
+
+
+def test_damaged_files_are_not_shared(jobs: list[CaseJob], tmp_path: Path) -> None:
+    first, second = (cropped_to(tmp_path / name, tmp_path / "out") for name in ("guides", "moved"))
+    for job in jobs:
+        VOLUMES["plain"].write(tmp_path / "guides", job.case_id)
+    run_chain(jobs, first)
+    (tmp_path / "guides").rename(tmp_path / "moved")
+    victim = first[1].folder / "kits_1.h5"
+    victim.write_bytes(victim.read_bytes()[:-200])
+    lbd = run_chain(jobs, second)[1]
+    assert (lbd.done, lbd.adopted) == (1, 2) and whole(second[1].folder / "kits_1.h5")
+
+
+def test_where_links_are_not_possible_files_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.h5").write_bytes(b"content")
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(os, "link", refused)
+    (copy,) = linked([tmp_path / "a.h5"], tmp_path / "out")
+    assert copy.read_bytes() == b"content" and not copy.samefile(tmp_path / "a.h5")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.h5"]
+
+
+def refused(*_: object) -> None:
+    raise PermissionError(errno.EPERM, "no links here")
 
 
 def test_a_missing_imported_map_is_one_failed_case(jobs: list[CaseJob], tmp_path: Path) -> None:

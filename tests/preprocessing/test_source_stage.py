@@ -148,6 +148,24 @@ def test_fg_indices_lie_in_their_label(make_case: MakeCase, tmp_path: Path) -> N
     assert len(excluded.fg_indices(1)) == 0 < len(excluded.fg_indices(3))
 
 
+@pytest.mark.parametrize("order", ["as made", "fortran", "turned", "part of a larger map"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_boxes_equal_their_definition(order: str, dtype: type) -> None:
+    rng = np.random.default_rng(1)
+    lm = (rng.integers(0, 200, (9, 13, 7)) * (rng.random((9, 13, 7)) < 0.4)).astype(dtype)
+    lm[2, 3, 4] = np.iinfo(dtype).max
+    layouts = {"fortran": np.asfortranarray(lm), "turned": lm.transpose(1, 2, 0)[::-1, :, ::-1], "as made": lm}
+    given = layouts.get(order, lm[1:, 2:9, ::2])
+    counts, boxes = label_boxes(given)
+    values = [int(v) for v in np.unique(given) if v]
+    assert list(counts) == list(boxes) == values
+    for value in values:
+        where = np.argwhere(given == value)
+        assert counts[value] == len(where)
+        assert boxes[value] == (tuple(where.min(axis=0)), tuple(where.max(axis=0) + 1))
+    assert label_boxes(np.zeros((3, 2, 1), dtype)) == ({}, {})
+
+
 def test_fg_indices_are_bounded_spread_and_seeded() -> None:
     lm = np.zeros((60, 50, 40), np.uint16)
     lm[10:50, 10:40, 5:35], lm[0, 1, 2] = 700, 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from fran.labels import Remapping
 from fran.preprocessing.boxes import centred, expanded, grown, union
 from fran.preprocessing.chain import GeometryChain
 from fran.preprocessing.foreground import Box, label_boxes
+from fran.preprocessing.keys import canonical_json
 from fran.preprocessing.placing import place_labels
 from fran.preprocessing.relabelling import EVERYBODY, SAME_LABELS, Relabelling
 from fran.preprocessing.stages.parts import WITH_SAMPLE, ChildJob, Part, Sampling, relabelled, write_part
@@ -76,9 +78,17 @@ class Imported:
         return table.get(datasource, table.get(EVERYBODY))
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able form; the maps themselves are part of each case's key."""
-        folders = {ds: folder.as_posix() for ds, folder in self.folders}
-        return {"folders": folders, "remapping": self.remapping.to_dict(), "merge": self.merge}
+        """JSON-able form without the folders: of the maps, their content counts, which is part of each case's key."""
+        return {"remapping": self.remapping.to_dict(), "merge": self.merge}
+
+    @property
+    def readable(self) -> str:
+        """Part of a folder's name, by which crops to label maps of two origins lie apart.
+
+        It is no part of any content address: where the label maps have moved to, the crops go along.
+        """
+        places = canonical_json([(ds, folder.as_posix()) for ds, folder in self.folders])
+        return f"im{hashlib.blake2b(places.encode(), digest_size=3).hexdigest()}"
 
 
 @dataclass(frozen=True, eq=False)

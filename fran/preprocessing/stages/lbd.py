@@ -56,7 +56,8 @@ class LbdStage:
     @property
     def readable(self) -> str:
         """Beginning of the folder's name."""
-        return f"{self.parent.readable}_{self.cut.readable}"
+        around = f"_{self.imported.readable}" if self.imported else ""
+        return f"{self.parent.readable}_{self.cut.readable}{around}"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form, in which equal meanings are equal."""

@@ -45,7 +45,7 @@ class RbdStage:
     @property
     def readable(self) -> str:
         """Beginning of the folder's name."""
-        return f"{self.parent.readable}_{self.cut.readable}"
+        return f"{self.parent.readable}_{self.cut.readable}_{self.localiser.readable}"
 
     def _shared(self) -> dict[str, Any]:
         return self.cut.to_dict() | {"regions": None if self.regions is None else sorted(set(self.regions))}
