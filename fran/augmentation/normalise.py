@@ -5,7 +5,7 @@ Case files hold raw units; clipping and scaling happen on the batch, so changing
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,30 @@ def window_for(modality: str, intensity: Mapping[str, float], properties: Mappin
     if not lo <= hi:
         raise ConfigError(f"clip range: expected lo <= hi, found {lo} > {hi}; compute the dataset's properties again")
     return Window(lo, hi, mean, std if std > 0 else 1.0)
+
+
+def within(properties: Mapping[str, Any], clip_hu: Sequence[float] | None) -> dict[str, Any]:
+    """Properties of a dataset whose CT is stored clipped to a window: its intensity_clip_range lies in there, too.
+
+    A network that was trained so then sees every image as its training data were, wherever that comes from.
+
+    Args:
+        properties: the dataset's properties.
+        clip_hu: (low, high); None leaves the properties as they are.
+
+    Raises:
+        ConfigError: the two have nothing in common.
+    """
+    if clip_hu is None or properties.get("intensity_clip_range") is None:
+        return dict(properties)
+    lo, hi = properties["intensity_clip_range"]
+    low, high = max(lo, clip_hu[0]), min(hi, clip_hu[1])
+    if low >= high:
+        raise ConfigError(
+            f"clip_hu: expected a window around the dataset's intensity_clip_range [{lo:g}, {hi:g}], found"
+            f" [{clip_hu[0]:g}, {clip_hu[1]:g}], in which all of the foreground would be one value"
+        )
+    return {**properties, "intensity_clip_range": [low, high]}
 
 
 def _require(found: Mapping[str, Any], wanted: tuple[str, ...], what: str) -> None:

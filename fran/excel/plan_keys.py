@@ -53,14 +53,14 @@ def _patch_based(value: Any) -> str:
     return "sourcepbd" if truth(value) else "source"
 
 
-def _labels(value: Any) -> list[int]:
+def _whole_numbers(value: Any) -> list[int]:
     found = literal(value)
     return [whole(item) for item in (found if isinstance(found, list) else [found])]
 
 
 def _imported_labels(value: Any) -> Any:
     text = _text(value)
-    return text if text.startswith("TSL.") else _labels(value)
+    return text if text.startswith("TSL.") else _whole_numbers(value)
 
 
 def _groups(value: Any) -> list[list[str]]:
@@ -180,7 +180,7 @@ PLAN_KEYS: dict[str, PlanKey] = {
     "expand_by": PlanKey("expand_by", _margin),
     "samples_per_file": PlanKey("samples_per_file", whole),
     "use_fg_indices": PlanKey("use_fg_indices", truth),
-    "fg_indices_exclude": PlanKey("fg_indices_exclude", _labels),
+    "fg_indices_exclude": PlanKey("fg_indices_exclude", _whole_numbers),
     "imported_folder": PlanKey("imported_folder", _folder, "$cold_storage_folder and its like are ${paths.cold}, ..."),
     "imported_labels": PlanKey("imported_labels", _imported_labels),
     "merge_imported_labels": PlanKey("merge_imported_labels", truth),
@@ -197,6 +197,7 @@ PLAN_KEYS: dict[str, PlanKey] = {
     "patch_based": PlanKey("mode", _patch_based, "TRUE is sourcepbd, FALSE is source"),
     "vip_label": PlanKey("vip_label", whole),
     "half_precision": PlanKey("half_precision", truth),
+    "clip_hu": PlanKey("clip_hu", _whole_numbers),
     "classes": PlanKey("classes", literal),
 }
 REFERENCES = ("source_plan", "plan_valid", "plan_test")

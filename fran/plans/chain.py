@@ -15,6 +15,7 @@ SHARED_KEYS = (
     "fg_indices_exclude",
     "remapping_source",
     "half_precision",
+    "clip_hu",
 )
 """Keys that the first stage reads or that every stage must agree on: the chosen plan decides for its whole chain."""
 

@@ -12,6 +12,7 @@ from fran.plans.schema import MODE_ALIASES, MODES, UNSET, Plan
 _SPACING_LIMITS_MM = (0.05, 50.0)
 _PATCH_LIMITS_VOX = (1, 1024)
 _MAX_LABEL = 65535
+_HU_LIMITS = (-32768, 32767)
 _ON_ONE_GRID = ("spacing", "lm_groups", "classes", "remapping_source", "remapping_lbd", "remapping_whole")
 
 
@@ -92,6 +93,14 @@ def _numbers(plan: Plan) -> Iterator[SettingProblem]:
         yield SettingProblem("expand_by", plan.expand_by, "a margin in mm, from 0 to 1000")
     if plan.samples_per_file < 1:
         yield SettingProblem("samples_per_file", plan.samples_per_file, "1 crop or more")
+    if plan.clip_hu is not None and not _is_window(plan.clip_hu):
+        low, high = _HU_LIMITS
+        expected = f"two whole numbers from {low} to {high}, the lower one first, such as [-200,400]; or null"
+        yield SettingProblem("clip_hu", plan.clip_hu, expected)
+
+
+def _is_window(given: Sequence[int]) -> bool:
+    return len(given) == 2 and _HU_LIMITS[0] <= given[0] < given[1] <= _HU_LIMITS[1]
 
 
 def _sources(plan: Plan) -> Iterator[SettingProblem]:

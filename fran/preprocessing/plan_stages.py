@@ -72,6 +72,7 @@ def _source(plan: Plan, context: Context) -> SourceParams:
         tuple(plan.fg_indices_exclude),
         remapping=context.relabelling("source"),
         half_precision=plan.half_precision,
+        clip_hu=None if plan.clip_hu is None else (plan.clip_hu[0], plan.clip_hu[1]),
     )
 
 

@@ -61,7 +61,11 @@ def prepare_image(volume: Volume, spacing_mm: Sequence[float]) -> tuple[NDArray[
 
 
 def prepare_case_image(
-    volume: Volume, spacing_mm: Sequence[float], modality: str, half_precision: bool = False
+    volume: Volume,
+    spacing_mm: Sequence[float],
+    modality: str,
+    half_precision: bool = False,
+    clip_hu: tuple[int, int] | None = None,
 ) -> PreparedImage:
     """Resample a volume and encode it as a case file does, so that a network sees in inference what it was trained on.
 
@@ -70,10 +74,14 @@ def prepare_case_image(
         spacing_mm: wanted spacing (x, y, z).
         modality: "CT" keeps HU; any other is scaled where it must be, see :func:`encode`.
         half_precision: see :func:`encode`.
+        clip_hu: window that CT is clipped to, after resampling; only for files that training reads, for inference clips
+            to the network's own window in any case.
     """
     chain = geometry_chain(volume, spacing_mm)
     array = resample_image(volume.array, chain.ras, chain.stored)
     stored, slope, inter, n_clipped = encode(array, modality, half_precision)
+    if clip_hu is not None and modality.upper() == "CT":
+        stored = np.clip(stored, *clip_hu)
     values = stored.astype(np.float32) if stored.dtype == np.float16 else stored
     return PreparedImage(stored, slope, inter, chain, intensity_statistics(values, slope, inter), n_clipped)
 

@@ -103,6 +103,23 @@ def raw_jobs(rows: Sequence[CaseRow]) -> list[CaseJob]:
     return [CaseJob(r.case_id, r.image, r.lm, r.image_digest, r.lm_digest, r.modality, r.ds) for r in rows]
 
 
+def properties_of(project: Project, plan: Plan) -> dict[str, Any]:
+    """The project's properties as they hold for a plan's data; a plan that clips what networks look at is said.
+
+    Raises:
+        ConfigError: the plan clips all of it.
+    """
+    from fran.augmentation.normalise import within
+
+    before, after = project.properties, within(project.properties, plan.clip_hu)
+    if before.get("intensity_clip_range") != after.get("intensity_clip_range"):
+        log.warning(
+            "clip_hu %s is narrower than the foreground's intensity_clip_range %s: what it cuts off is not seen",
+            *(list(plan.clip_hu or ()), before["intensity_clip_range"]),
+        )
+    return after
+
+
 def _folder(folders: ProjectFolders, stage: Any) -> Path:
     from fran.preprocessing.stages.stage import folder_of
 

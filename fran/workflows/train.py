@@ -17,7 +17,7 @@ from fran.workflows.checks import network_problems
 from fran.workflows.dry_run import say_stages, say_training
 from fran.workflows.entry import Job, recompose, run_verb
 from fran.workflows.label_flow import say_notes
-from fran.workflows.plan_data import PlanData, data_of
+from fran.workflows.plan_data import PlanData, data_of, properties_of
 from fran.workflows.preprocess import bring_up_to_date
 from fran.workflows.projects import existing_project
 from fran.workflows.schema import TrainConfig
@@ -105,7 +105,7 @@ def _spec(job: Job[TrainConfig], project: Project, plan_data: PlanData, split: S
         split.train,
         () if everybody else split.val,
         plan_data.flow.scheme,
-        project.properties,
+        properties_of(project, plan_data.plan),
         label_maps=plan_data.flow.on_the_fly,
         self_validated=split.self_validated,
         unannotated=plan_data.flow.unannotated,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fran.augmentation.normalise import Window, floor_of, normalise, normalise_stored, window_for
+from fran.augmentation.normalise import Window, floor_of, normalise, normalise_stored, window_for, within
 from fran.errors import ConfigError
 
 CASE = {"mean": 40.0, "std": 4.0, "min": 1.0, "max": 90.0, "p005": 5.0, "p995": 80.0}
@@ -37,6 +37,20 @@ def test_normalise_equals_numpy_per_sample():
     kept = source.clone()
     torch.testing.assert_close(normalise(source, table), torch.from_numpy(expected), rtol=1e-5, atol=1e-5)
     assert torch.equal(source, kept)
+
+
+@pytest.mark.parametrize("clip", [(-300, 400), (-50, 400), (-300, 100), (-50, 100)])
+def test_files_that_are_clipped_look_like_images_that_are_not(clip: tuple[int, int]) -> None:
+    stored = torch.arange(-1000, 1000, 5, dtype=torch.int16).view(1, 1, 10, 8, 5)
+    window = torch.tensor([[1.0, 0.0, *window_for("CT", {}, within(DATASET, clip)).as_tuple()]])
+    assert torch.equal(normalise_stored(stored.clamp(*clip), window), normalise_stored(stored, window))
+    assert within(DATASET, (-300, 400)) == within(DATASET, None) == DATASET
+
+
+def test_a_window_beside_the_foreground() -> None:
+    with pytest.raises(ConfigError, match=r"intensity_clip_range \[-100, 200\], found \[200, 900\]"):
+        within(DATASET, (200, 900))
+    assert within({}, (0, 1)) == {}
 
 
 def test_stored_values_are_scaled_before_the_window():

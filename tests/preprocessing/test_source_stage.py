@@ -121,6 +121,24 @@ def test_half_precision_reaches_the_file_and_its_address(make_case: MakeCase, tm
     assert prepared.stored.dtype == np.float16
 
 
+def test_a_clipped_ct_is_what_a_network_sees_of_it(make_case: MakeCase, tmp_path: Path) -> None:
+    job, window = make_case(), (-50, 100)
+    every = run(job, tmp_path, OTHER_MM)
+    (image, lm), size = every.read_all(), every.path.stat().st_size
+    assert image.min() < window[0] and image.max() > window[1]
+    clipped = run(job, tmp_path, OTHER_MM, clip_hu=window)
+    np.testing.assert_array_equal(clipped.read_all()[0], np.clip(image, *window))
+    np.testing.assert_array_equal(clipped.read_all()[1], lm)
+    assert clipped.path.stat().st_size < size
+
+
+def test_clipping_is_in_the_address_of_ct_alone(make_case: MakeCase) -> None:
+    whole, clipped = SourceParams(OTHER_MM), SourceParams(OTHER_MM, clip_hu=(-150, 250))
+    ct, mr = make_case(), make_case(modality="MR")
+    assert whole.key() != clipped.key() and whole.case_key(ct) != clipped.case_key(ct)
+    assert whole.case_key(mr) == clipped.case_key(mr)
+
+
 def test_single_slice_and_small_volumes(make_case: MakeCase, tmp_path: Path) -> None:
     lm = np.zeros((24, 19, 1), np.uint8)
     lm[4:15, 3:9] = 1

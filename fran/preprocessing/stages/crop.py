@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from fran.preprocessing.placing import place_labels
 from fran.preprocessing.relabelling import EVERYBODY, SAME_LABELS, Relabelling
 from fran.preprocessing.stages.parts import WITH_SAMPLE, ChildJob, Part, Sampling, relabelled, write_part
 from fran.preprocessing.stages.stage import Made, case_file
+
+_NAME_LENGTH = 24
 
 
 @dataclass(frozen=True)
@@ -83,12 +86,14 @@ class Imported:
 
     @property
     def readable(self) -> str:
-        """Part of a folder's name, by which crops to label maps of two origins lie apart.
+        """Part of a folder's name, by which crops to label maps of two origins lie apart: their name, and digits.
 
         It is no part of any content address: where the label maps have moved to, the crops go along.
         """
+        names = dict.fromkeys(p.parent.name if p.name == "lms" else p.name for _, p in self.folders)
+        name = re.sub(r"[^A-Za-z0-9]+", "-", "-".join(names))[:_NAME_LENGTH].strip("-")
         places = canonical_json([(ds, folder.as_posix()) for ds, folder in self.folders])
-        return f"im{hashlib.blake2b(places.encode(), digest_size=3).hexdigest()}"
+        return f"{name}_{hashlib.blake2b(places.encode(), digest_size=3).hexdigest()}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,6 +81,7 @@ class SourceParams:
         seed: of the sample.
         remapping: new label values.
         half_precision: store images other than CT as float16.
+        clip_hu: window (low, high) that CT is clipped to.
     """
 
     name: ClassVar[str] = "source"
@@ -93,6 +94,7 @@ class SourceParams:
     seed: int = 0
     remapping: Relabelling = SAME_LABELS
     half_precision: bool = False
+    clip_hu: tuple[int, int] | None = None
 
     @property
     def sampling(self) -> Sampling:
@@ -110,7 +112,10 @@ class SourceParams:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form, in which equal meanings are equal."""
-        return self._shared() | {"remapping": self.remapping.to_dict()}
+        return self._shared() | self._clip() | {"remapping": self.remapping.to_dict()}
+
+    def _clip(self) -> dict[str, Any]:
+        return {} if self.clip_hu is None else {"clip_hu": list(self.clip_hu)}
 
     def key(self) -> str:
         """Content address of the stage with these parameters."""
@@ -123,6 +128,8 @@ class SourceParams:
         """
         assert job.image_digest and job.lm_digest, "case_key needs the digests"
         own = {"case_id": job.case_id, "modality": job.modality}
+        if job.modality.upper() == "CT":
+            own |= self._clip()
         params = {**self._shared(), **own, "remapping": self.remapping.at(job.datasource).canonical()}
         return stage_key((job.image_digest, job.lm_digest), params, self.version, self.name)
 
@@ -155,7 +162,7 @@ def process_case(job: CaseJob, params: SourceParams, key: str, path: Path) -> li
     image, lm = read_volume(job.image), read_volume(job.lm, role="lm")
     notes = check_same_grid(job, image, lm)
     array = relabelled(lm.array, params.remapping.at(job.datasource))
-    prepared = prepare_case_image(image, params.spacing_mm, job.modality, params.half_precision)
+    prepared = prepare_case_image(image, params.spacing_mm, job.modality, params.half_precision, params.clip_hu)
     del image, lm  # the raw volumes would add to the peak while the label map is resampled
     labels = resample_labels(array, prepared.chain.ras, prepared.chain.stored)
     if prepared.n_clipped:
