@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from fran.losses.dice_ce import DiceCELoss, heads_of
+from fran.losses.segmentation import SegmentationLoss, heads_of
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
@@ -88,7 +88,7 @@ def test_one_step_moves_every_parameter(name: str, small: Any) -> None:
         for parameter in network.parameters():  # what begins as zero passes no gradient on
             parameter.add_(0.1 * torch.randn_like(parameter))
     target = torch.randint(CLASSES, (2, 1, *patch), generator=torch.Generator().manual_seed(1))
-    loss = DiceCELoss()(network(image_of(patch, 2)), target)
+    loss = SegmentationLoss()(network(image_of(patch, 2)), target)
     loss.backward()
     assert loss.isfinite()
     still = {key for key, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0}
@@ -195,7 +195,7 @@ def test_compiled_networks_compute_the_same(name: str, small: Any) -> None:
     compiled = copy.deepcopy(network)
     compiled.compile()
     target = torch.randint(CLASSES, (1, 1, *patch), generator=torch.Generator().manual_seed(1))
-    losses = [DiceCELoss()(net(image_of(patch)), target) for net in (network, compiled)]
+    losses = [SegmentationLoss()(net(image_of(patch)), target) for net in (network, compiled)]
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-3, atol=1e-4)
     losses[1].backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in compiled.parameters())
