@@ -2,8 +2,7 @@
 
     python benchmarks/bench_step.py --model unet --patch 64 64 48 --spacing 1.5 1.5 3 --features 32
 
-Forward, deeply supervised loss, backward, clipping, SGD with Nesterov momentum; data already in memory, the same number of
-heads as nnU-Net's. `step_*` and `forward_one_patch_*` are medians of `--steps` after 2 to warm up.
+Forward, deeply supervised loss, backward, clipping, SGD with Nesterov momentum; data already in memory. `step_*` and `forward_one_patch_*` are medians of `--steps` after 2 to warm up.
 FRAN_BENCH_TOOLS names the folder of meter.py.
 """
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from fran.losses.segmentation import SegmentationLoss, heads_of
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from fran.errors import ConfigError
+from fran.losses.segmentation import SegmentationLoss, heads_of
 from fran.networks.build import build_network, check_patch_size, fill_spec, nearest_patch_sizes, stride_multiple
 from fran.networks.sliding_window import sliding_window
 from fran.workflows.composition import composed
