@@ -2,8 +2,10 @@
 
     python benchmarks/bench_step.py --model unet --patch 64 64 48 --spacing 1.5 1.5 3 --features 32
 
-Forward, deeply supervised loss, backward, clipping, SGD with Nesterov momentum; data already in memory. `step_*` and `forward_one_patch_*` are medians of `--steps` after 2 to warm up.
-FRAN_BENCH_TOOLS names the folder of meter.py.
+Forward, deeply supervised loss, backward, clipping, SGD with Nesterov momentum; data already in memory. `step_*` and
+`forward_one_patch_*` are medians of `--steps` after 2 to warm up. `step_memory_mb` is the peak beyond what the process
+held after a step of a tiny network, `estimate_mb` what fran says beforehand. FRAN_BENCH_TOOLS names the folder of
+meter.py.
 """
 
 from __future__ import annotations
@@ -53,13 +55,21 @@ def run(args: argparse.Namespace) -> Figures:
 
     from fran.losses.segmentation import SegmentationLoss, heads_of
     from fran.networks.build import build_network
+    from fran.networks.cost import network_cost
+    from fran.training.memory import step_memory
     from fran.training.optimisers import make_optimiser
     from fran.training.settings import OptimiserSettings
 
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
     layout = torch.channels_last_3d if args.layout == "channels_last" else torch.contiguous_format
-    network = build_network(specification(args)).to(memory_format=layout)
+    spec = specification(args)
+    estimate = step_memory(
+        network_cost(spec, tuple(args.patch)), args.batch, half=args.precision == "bf16", optimiser="sgd"
+    )
+    with Meter() as idle:
+        pass
+    network = build_network(spec).to(memory_format=layout)
     if args.compile:
         network.compile()
     optimiser = make_optimiser(network, OptimiserSettings("sgd", 1e-2, 3e-5))
@@ -81,8 +91,6 @@ def run(args: argparse.Namespace) -> Figures:
         with autocast:
             network(image[:1])
 
-    with Meter() as idle:
-        pass
     with torch.no_grad():
         heads = len(heads_of(network(image[:1])))
     for _ in range(2):
@@ -97,7 +105,8 @@ def run(args: argparse.Namespace) -> Figures:
         "parameters": sum(p.numel() for p in network.parameters()),
         "shape": list(image.shape),
         "deep_supervision_outputs": heads,
-        "before_rss_mb": round(idle.peak_rss_mb, 1),
+        "step_memory_mb": figures["step_peak_rss_mb"] - idle.peak_rss_mb,
+        "estimate_mb": estimate.total / 2**20,
         **figures,
     }
 

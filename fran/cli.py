@@ -44,6 +44,15 @@ VERBS: dict[str, Verb | Group] = {
     ),
     "preprocess": Verb("preprocess", "bring the cases to a plan's spacing", "fran preprocess project=kits plan=plan1"),
     "train": Verb("train", "train a network", "fran train project=kits plan=plan1 model=dynunet fold=0"),
+    "model": Group(
+        "the networks: what they are, and what they cost for a plan's patch",
+        {
+            "ls": Verb("model_ls", "every network, with parameters, operations and memory", "fran model ls plan=plan1"),
+            "show": Verb(
+                "model_show", "one network's settings, outputs and memory", "fran model show resunet plan=plan1"
+            ),
+        },
+    ),
     "plan": Group(
         "what plans say, how they differ, what their data will be and cost",
         {

@@ -114,10 +114,16 @@ def nearest_patch_sizes(spec: Mapping[str, Any], patch_size: Vox, trusted: Itera
     """
     multiple = stride_multiple(spec, patch_size, trusted)
     if multiple is not None:
-        if not any(n % m for n, m in zip(patch_size, multiple, strict=True)):
+        if _fits(spec, patch_size, trusted):
             return None
+        x, y, z = multiple
+        proposed = [
+            *_neighbours(patch_size, multiple),
+            *([(2 * x, 2 * y, z), (x, y, 2 * z)] if patch_size == multiple else []),
+        ]
         # a topology may change with the patch, so each proposal is held against its own rule
-        return [size for size in _neighbours(patch_size, multiple) if _fits(spec, size, trusted)]
+        return [size for size in proposed if _fits(spec, size, trusted)]
+    _check_arguments(spec[TARGET], _resolve(spec, tuple(trusted)), {k: v for k, v in spec.items() if k != TARGET})
     if _runs(spec, patch_size, trusted):
         return None
     tried = [_neighbours(patch_size, (m, m, m)) for m in _SEARCH_STEPS]
@@ -126,7 +132,10 @@ def nearest_patch_sizes(spec: Mapping[str, Any], patch_size: Vox, trusted: Itera
 
 def _fits(spec: Mapping[str, Any], patch_size: Vox, trusted: Iterable[str]) -> bool:
     multiple = stride_multiple(spec, patch_size, trusted)
-    return multiple is not None and not any(n % m for n, m in zip(patch_size, multiple, strict=True))
+    if multiple is None or any(n % m for n, m in zip(patch_size, multiple, strict=True)):
+        return False
+    # normalising over the one voxel of a coarsest map would leave nothing of it
+    return patch_size != multiple
 
 
 def _patch_error(spec: Mapping[str, Any], patch_size: Vox, valid: list[Vox]) -> ConfigError:

@@ -14,6 +14,7 @@ from monai.networks.nets.unetr import UNETR
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from fran.errors import ConfigError
 from fran.networks.norm import quicken_norms
 
 Triple = tuple[int, int, int]
@@ -53,7 +54,13 @@ def swinunetr(
         dropout: probability within the transformer, 0 for none.
         residual_stages: a residual convolution before each stage ("V2").
         checkpoint: compute the transformer's activations twice instead of keeping them.
+
+    Raises:
+        ConfigError: `filters` is not a multiple of 12.
     """
+    if filters % 12:
+        near = max(12, filters // 12 * 12)
+        raise ConfigError(f"model.filters: expected a multiple of 12, found {filters}; nearest: {near} or {near + 12}")
     with _LinspaceOfNumbers():
         network = SwinUNETR(
             in_channels=in_channels,

@@ -49,22 +49,25 @@ def say_stages(job: Job[Any], project: Project) -> list[StageState]:
 
 def say_training(spec: TrainSpec, split: Split, run_name: str) -> None:
     """Print the training that would follow."""
-    import torch
-
-    from fran.networks.build import build_network
+    from fran.networks.cost import network_cost
     from fran.training.fit import complete_network
-    from fran.training.hardware import resolve_accelerator
+    from fran.training.hardware import resolve_accelerator, resolve_precision
+    from fran.training.memory import gib, memory_of_training
 
     filled = complete_network(spec)
-    with torch.device("meta"):
-        parameters = sum(p.numel() for p in build_network(filled, spec.trusted).parameters())
+    cost = network_cost(filled, spec.patch_size, spec.trusted)
     settings = spec.trainer
     limit = f", at most {settings.max_time}" if settings.max_time is not None else ""
     say(f"run {run_name}: {len(split.train)} cases to train, {len(spec.data.val_ids)} to validate (fold {spec.fold})")
-    say(f"network: {filled['_target_']}, {parameters / 1e6:.1f} M parameters, patch {list(spec.patch_size)}")
+    figures = f"{cost.parameters / 1e6:.1f} M parameters, patch {list(spec.patch_size)}"
+    say(f"network: {filled['_target_']}, {figures}, {cost.flops / 1e9:.0f} GFLOP forward")
     say(f"classes: {', '.join(spec.data.labels.channel_names[1:])}")
     device = resolve_accelerator(settings.accelerator)
     steps = f"{settings.max_epochs} epochs of {settings.steps_per_epoch} steps, {settings.batch_size} patches each"
     say(f"training: {steps}{limit}, on {device}")
+    precision = resolve_precision(settings.precision, device)
+    need = memory_of_training(cost, settings, half="16" in precision)
+    parts = f"{gib(need.weights)} for weights and optimiser, {gib(need.patch)} for each patch"
+    say(f"memory: about {gib(need.total)} GiB a step in {precision}, estimated: {parts}")
     say(f"folder: {short_path(spec.run_folder)}")
     say("nothing was done; leave --dry-run away to do it")

@@ -32,6 +32,8 @@ def plan_explain(job: Job[PlansConfig]) -> None:
     say_folders(states)
     if project is None:
         say(f"project {config.project.title} has not been made yet; project=<title> shows cases, disk and time")
+    else:
+        say(f"networks for its patch, and their memory: fran model ls plan={job.choices['plan']}")
     if found:
         say("")
         say(str(SettingsFailed(found)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fran.errors import ConfigError
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.projects import folders_of
-from fran.workflows.schema import PlansConfig
+from fran.workflows.schema import PlansConfig, TrainConfig
 from fran.workflows.terminal import say
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def named(arguments: Sequence[str], keys: Sequence[str]) -> list[str]:
     return found
 
 
-def project_of(config: PlansConfig) -> Project | None:
+def project_of(config: PlansConfig | TrainConfig) -> Project | None:
     """The configured project; None where it has not been made."""
     from fran.projects.project import Project
 

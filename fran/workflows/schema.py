@@ -148,6 +148,13 @@ class TrainConfig(Plan):
 
 
 @dataclass
+class ModelsConfig(TrainConfig):
+    """`fran model ls` and `show`: the settings of a training, whose networks are looked at."""
+
+    json: bool = False
+
+
+@dataclass
 class LabelsShowConfig(Plan):
     """`fran labels show`."""
 
@@ -317,6 +324,7 @@ def register() -> None:
         ("preprocess_schema", PreprocessVerbConfig),
         ("plans_schema", PlansConfig),
         ("train_schema", TrainConfig),
+        ("models_schema", ModelsConfig),
         ("labels_show_schema", LabelsShowConfig),
         ("labels_tsl_schema", LabelsTslConfig),
         ("project_status_schema", ProjectStatusConfig),

@@ -39,7 +39,7 @@ OVERRIDES = "overrides.json"
 
 def train(job: Job[TrainConfig]) -> None:
     """Preprocess what is missing, train, log to MLflow, and say what to run next."""
-    from fran.training.fit import complete_network, fit
+    from fran.training.fit import fit
 
     project = existing_project(job.config.paths, job.config.project)
     if job.config.resume:
@@ -49,7 +49,7 @@ def train(job: Job[TrainConfig]) -> None:
     split = _split(project, config)
     say_notes(data.flow)
     # the network is tried before hours of preprocessing, the run folder is made after it
-    complete_network(_spec(job, project, data, split, Path()))
+    _try_network(_spec(job, project, data, split, Path()))
     if config.dry_run:
         run = project.folders.checkpoints / (config.resume or config.run or _next_name(job, project))
         say_stages(job, project)
@@ -131,6 +131,23 @@ def _spec(job: Job[TrainConfig], project: Project, plan_data: PlanData, split: S
         versions=package_versions(),
         git_commit=git_commit() or "",
     )
+
+
+def _try_network(spec: TrainSpec) -> None:
+    """Refuse a network that cannot take the patch or that the GPU clearly cannot hold; warn where it may not."""
+    from fran.networks.cost import network_cost
+    from fran.training.fit import complete_network
+    from fran.training.hardware import resolve_accelerator, resolve_precision
+    from fran.training.memory import check_gpu, memory_of_training
+
+    filled, settings = complete_network(spec), spec.trainer
+    accelerator = resolve_accelerator(settings.accelerator)
+    if accelerator == "gpu":
+        half = "16" in resolve_precision(settings.precision, accelerator)
+        need = memory_of_training(network_cost(filled, spec.patch_size, spec.trusted), settings, half=half)
+        warning = check_gpu(need, compiled=settings.compile)
+        if warning:
+            log.warning("%s", warning)
 
 
 def _modality(rows: Sequence[CaseRow]) -> str:

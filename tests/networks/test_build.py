@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fran.errors import ConfigError
-from fran.networks.build import build_network, check_patch_size, fill_spec, stride_multiple
+from fran.networks.build import build_network, check_patch_size, fill_spec, nearest_patch_sizes, stride_multiple
 from fran.networks.dynunet import topology
 
 DYNUNET = {"_target_": "fran.networks.dynunet.dynunet", "filters": 4}
@@ -65,6 +65,14 @@ def test_too_small_a_patch_is_told():
         build_network(fill_spec(DYNUNET, 1, 2, (12, 12, 12), (1.0, 1.0, 1.0)))
 
 
+@pytest.mark.parametrize("name", ["swinunetr", "segresnet"])
+def test_a_coarsest_map_of_one_voxel_is_refused(name):
+    swin = {"_target_": "fran.networks.transformers.swinunetr", "in_channels": 1, "out_channels": 2}
+    spec, side = (swin, 32) if name == "swinunetr" else (fill_spec(SEGRESNET, 1, 2, (16, 16, 16), (1.0, 1.0, 1.0)), 16)
+    assert nearest_patch_sizes(spec, (side, side, side)) == [(2 * side, 2 * side, side), (side, side, 2 * side)]
+    assert nearest_patch_sizes(spec, (side, side, 2 * side)) is None
+
+
 def test_fill_spec_adds_only_what_the_callable_takes():
     filled = fill_spec({"_target_": "torch.nn.Conv3d", "kernel_size": 3, "out_channels": None}, 1, 5, PATCH, SPACING)
     assert filled == {"_target_": "torch.nn.Conv3d", "kernel_size": 3, "in_channels": 1, "out_channels": 5}
@@ -78,6 +86,10 @@ def test_fill_spec_adds_only_what_the_callable_takes():
         ({"_target_": "os.system", "command": "true"}, "outside the allowed packages"),
         ({"_target_": "monai.networks.nets.DynUnett"}, "did you mean 'DynUnet"),
         ({"_target_": "fran.networks.nothing.net"}, "cannot import"),
+        (
+            {"_target_": "fran.networks.transformers.swinunetr", "in_channels": 1, "out_channels": 2, "filters": 16},
+            "expected a multiple of 12, found 16; nearest: 12 or 24",
+        ),
         ({"filters": 3}, "_target_"),
         ({**DYNUNET, "filtres": 3}, "did you mean 'filters'"),
         ({"_target_": "torch.nn.Conv3d", "in_channels": 1}, "expected also out_channels, kernel_size"),
