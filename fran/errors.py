@@ -14,11 +14,19 @@ Severity = Literal["note", "warning", "error"]
 
 
 class FranError(Exception):
-    """Base of every error that a user can act on."""
+    """Base of every error that a user can act on.
+
+    Attributes:
+        status: exit status of a command that ends with it.
+    """
+
+    status = 1
 
 
 class ConfigError(FranError, ValueError):
     """A setting is unknown, of the wrong type, or impossible."""
+
+    status = 2
 
 
 class DataError(FranError, ValueError):

@@ -155,7 +155,8 @@ class CaseDataset(Dataset[Sample]):
 class EpochSampler(Sampler[int]):
     """Indices of one epoch of the endless sequence; with several processes they take turns.
 
-    The epoch is all the state there is: Lightning sets it before each epoch, the data module after a resume.
+    The epoch, and where in it a resumed training begins, are all the state there is: Lightning sets the epoch before
+    each, the data module both after a resume.
 
     Args:
         per_epoch: indices of one process in an epoch.
@@ -166,16 +167,22 @@ class EpochSampler(Sampler[int]):
     def __init__(self, per_epoch: int, rank: int = 0, world_size: int = 1, turn: int = 1) -> None:
         self.per_epoch, self.rank, self.world_size, self.turn = per_epoch, rank, world_size, turn
         self.epoch = 0
+        self._begun = (0, 0)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration yields."""
         self.epoch = epoch
 
+    def go_on(self, epoch: int, taken: int) -> None:
+        """Begin with `epoch`, of which `taken` indices have been used; the length stays that of a whole epoch."""
+        self.epoch, self._begun = epoch, (epoch, taken)
+
     def __len__(self) -> int:
         return self.per_epoch
 
     def __iter__(self) -> Iterator[int]:
-        for taken in range(self.epoch * self.per_epoch, (self.epoch + 1) * self.per_epoch):
+        used = self._begun[1] if self._begun[0] == self.epoch else 0
+        for taken in range(self.epoch * self.per_epoch + used, (self.epoch + 1) * self.per_epoch):
             number, place = divmod(taken, self.turn)
             yield (number * self.world_size + self.rank) * self.turn + place
 

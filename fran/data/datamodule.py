@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from fran.data.crops import CaseDataset, CropDataset, EpochSampler, collate
 from fran.data.source import CaseSource
+from fran.data.workers import outlive_signals
 from fran.errors import ConfigError
 from fran.io.manifest import Manifest
 from fran.labels import LabelScheme
@@ -129,7 +130,8 @@ class CropDataModule(pl.LightningDataModule):
         sampler = EpochSampler(self.batch_size * self.steps_per_epoch, rank, world, self.crops.samples_per_file)
         if self.trainer:
             # Lightning starts the first iteration of a resumed training before it calls `set_epoch`
-            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
+            epoch, batches = begun(self.trainer)
+            sampler.go_on(epoch, batches * self.batch_size)
         return DataLoader(
             self.crops,
             batch_size=self.batch_size,
@@ -140,6 +142,7 @@ class CropDataModule(pl.LightningDataModule):
             persistent_workers=self.workers > 0,
             prefetch_factor=4 if self.workers else None,
             generator=self.generator,
+            worker_init_fn=outlive_signals,
         )
 
     def _rank(self) -> tuple[int, int]:
@@ -157,7 +160,17 @@ class CropDataModule(pl.LightningDataModule):
             collate_fn=collate,
             num_workers=min(1, self.workers),
             generator=self.generator,
+            worker_init_fn=outlive_signals,
         )
+
+
+def begun(trainer: pl.Trainer) -> tuple[int, int]:
+    """The epoch that a training goes on with, and how many of its batches an interrupted one has used."""
+    loop = trainer.fit_loop
+    epoch = loop.epoch_progress.current
+    unfinished = epoch.ready > epoch.processed  # type: ignore[attr-defined]  # typed as its base class
+    batches = loop.epoch_loop.batch_progress.current.processed if unfinished else 0  # type: ignore[attr-defined]
+    return epoch.processed, batches  # type: ignore[attr-defined]
 
 
 def weights_by_file(manifest: Manifest, by_case: Mapping[str, float]) -> dict[str, float]:

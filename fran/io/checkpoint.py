@@ -20,6 +20,7 @@ from fran.io.files import atomic_path
 FORMAT = 1
 SECTION = "fran"
 PREFIX = "network."
+EMA = "fran_ema"
 LAST = "last.ckpt"
 BEST = "best.ckpt"
 REQUIRED = ("network", "labels", "modality", "properties", "spacing", "patch_size", "mode")
@@ -32,7 +33,7 @@ class ModelFile:
     Attributes:
         path: the checkpoint.
         meta: its ``fran`` section: network specification, labels, properties, spacing, patch size, configuration, ...
-        state_dict: weights of the network alone.
+        state_dict: weights of the network alone; their moving average where the training kept one.
     """
 
     path: Path
@@ -84,7 +85,7 @@ def read_model(path: Path | str) -> ModelFile:
     if meta.get("format") != FORMAT:
         raise StoreError(f"checkpoint: {path} has format {meta.get('format')}, expected {FORMAT}; update fran")
     weights = {k.removeprefix(PREFIX): v for k, v in loaded["state_dict"].items() if k.startswith(PREFIX)}
-    return ModelFile(path, meta, weights)
+    return ModelFile(path, meta, loaded.get(EMA) or weights)
 
 
 def new_run_folder(project_folder: Path | str, plan: str, model: str, fold: int | str) -> Path:

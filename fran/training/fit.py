@@ -21,7 +21,9 @@ from fran.io.checkpoint import BEST, FORMAT, LAST
 from fran.labels import LabelScheme
 from fran.networks.build import build_network, check_patch_size, fill_spec
 from fran.training.callbacks import AtomicCheckpointIO, BudgetEnd, PlateauRate, RunFiles
+from fran.training.ema import WeightAverage
 from fran.training.hardware import resolve_accelerator, resolve_precision, use_hardware
+from fran.training.interrupt import StopOnSignal, StopRequest
 from fran.training.module import SegmentationModule, ValidationSettings
 from fran.training.progress import ProgressLine
 from fran.training.quiet import quiet_lightning
@@ -55,6 +57,7 @@ def fit(
     Raises:
         ConfigError: impossible settings, a patch the network cannot take, or a checkpoint of another model.
         CasesFailed, DataError, StoreError: cases missing or damaged, or no checkpoint to resume from.
+        TrainingInterrupted: SIGTERM, SIGUSR1 or Ctrl-C; last.ckpt holds everything up to the last step.
         FranError: the loss became infinite or NaN, or the GPU's memory did not suffice.
     """
     settings = spec.trainer
@@ -67,6 +70,7 @@ def fit(
     start = find_resume(resume) if resume is not None else None
     if start is not None:
         check_same_model(start, meta)
+    request = StopRequest()
     budget = Budget(settings.max_epochs * settings.steps_per_epoch, settings.max_time_s)
     torch.manual_seed(settings.seed)
     if network is None:
@@ -78,24 +82,48 @@ def fit(
     own: list[Callback] = [CheckpointState(meta, budget), end, files]
     if settings.optimiser.schedule == "plateau":
         own.append(PlateauRate(module.plateau))
+    if settings.ema_decay:
+        own.append(WeightAverage(settings.ema_decay))
+    own.append(StopOnSignal(request, spec.run_folder / LAST, go_on(spec)))
     if settings.progress:
         own.append(ProgressLine(budget))
     with quiet_lightning():
         trainer = make_trainer(spec, accelerator, [*own, *callbacks], loggers)
-    run(trainer, module, data, start)
+    run(trainer, module, data, start, request)
     return _result(spec, trainer, module, files, end)
 
 
-def run(trainer: pl.Trainer, module: SegmentationModule, data: CropDataModule, start: Path | None) -> None:
-    """Run the trainer; a lack of GPU memory becomes a `FranError` that says what to lower."""
+def run(
+    trainer: pl.Trainer,
+    module: SegmentationModule,
+    data: CropDataModule,
+    start: Path | None,
+    request: StopRequest,
+) -> None:
+    """Run the trainer under fran's handling of signals.
+
+    Raises:
+        TrainingInterrupted: a signal ended it.
+        FranError: the memory of a GPU did not suffice; says what to lower.
+    """
     try:
-        with quiet_lightning():
+        with quiet_lightning(), request.listening():
             trainer.fit(module, datamodule=data, ckpt_path=str(start) if start is not None else None)
+    except SystemExit as error:
+        # Lightning's answer to Ctrl-C would be exit status 1
+        raise (error.__context__ if isinstance(error.__context__, KeyboardInterrupt) else error) from None
     except torch.OutOfMemoryError as error:
         raise FranError(
             f"the device's memory did not suffice for {data.batch_size} patches of {list(module.patch_size)} a step;"
             f" lower trainer.batch_size, patch_dim0 and patch_dim1, or model.filters ({str(error).splitlines()[0]})"
         ) from error
+
+
+def go_on(spec: TrainSpec) -> str:
+    """How to go on with an interrupted run, as the end of a message."""
+    if not spec.project:
+        return f"fit(..., resume=Path({str(spec.run_folder)!r})) goes on from it"
+    return f"Go on with: fran train project={spec.project} resume={spec.run_folder.name}"
 
 
 def complete_network(spec: TrainSpec) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from fran.training.validation import predict_channels
 
 Vox = tuple[int, int, int]
 LOSS_WINDOW = 20
+EPOCH_LOSS = "fran_epoch_loss"
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,23 @@ class Pace:
         return {"train/data_wait_share": self.waited / seconds, "train/patches_per_s": self.patches / seconds}
 
 
+@dataclass
+class LossMean:
+    """Mean loss of the running epoch; it can be kept in a checkpoint, unlike Lightning's own."""
+
+    total: Tensor | float = 0.0
+    count: int = 0
+    logged: bool = False
+
+    def add(self, loss: Tensor) -> None:
+        """Take the loss of a batch in, without waiting for the device."""
+        self.total, self.count = self.total + loss.double(), self.count + 1
+
+    def mean(self) -> float:
+        """NaN before the first batch."""
+        return float(self.total) / self.count if self.count else float("nan")
+
+
 class SegmentationModule(pl.LightningModule):
     """Train a network on crops and validate it on whole cases.
 
@@ -105,12 +123,12 @@ class SegmentationModule(pl.LightningModule):
         self.labels, self.patch_size = labels, patch_size
         self.augmentation, self.optimiser, self.budget = augmentation, optimiser, budget
         self.plateau = Plateau(optimiser.plateau_patience, optimiser.plateau_factor, optimiser.final_lr_share)
-        self.lr = optimiser.lr
         self.loss = SegmentationLoss(loss_terms(loss), loss.head_weights)
         self.validation = validation or ValidationSettings()
         self.layout = torch.channels_last_3d if channels_last else torch.contiguous_format
         self.case_dice: dict[str, NDArray[np.float64]] = {}
         self.pace = Pace.begin()
+        self.epoch_loss = LossMean()
         self._recent: list[tuple[Tensor, list[str]]] = []
 
     def forward(self, image: Tensor) -> Any:
@@ -151,8 +169,8 @@ class SegmentationModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Set the learning rate for this step."""
-        self.lr = self.optimiser.lr * lr_factor(self.progress(), self.optimiser) * self.plateau.share
-        set_rates(self.trainer.optimizers[0], self.lr)
+        rate = self.optimiser.lr * lr_factor(self.progress(), self.optimiser) * self.plateau.share
+        set_rates(self.trainer.optimizers[0], rate)
 
     def progress(self) -> float:
         """Progress of the whole training in 0..1, the same on every process."""
@@ -167,18 +185,39 @@ class SegmentationModule(pl.LightningModule):
         self._recent.append((loss.detach(), batch[keys.CASE_ID]))
         if not loss.is_cuda or len(self._recent) >= LOSS_WINDOW:
             self.check_losses()
-        self.log("train/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch[keys.IMAGE]))
+        self.epoch_loss.add(loss.detach())
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
-        """Count the patches."""
+        """Count the patches; log the epoch's loss with its last batch, so that every callback finds it."""
         self.pace.batch_done(len(batch[keys.IMAGE]))
+        if self.trainer.is_last_batch or self.trainer.should_stop:
+            self._log_loss()
 
     def on_train_epoch_end(self) -> None:
         """Log the pace and the learning rate."""
         self.check_losses()
-        figures = {"train/lr": self.lr, **self.pace.figures()}
+        if not self.epoch_loss.logged:  # resumed within the validation: the last batch was another process's
+            self._log_loss()
+        self.epoch_loss = LossMean()
+        figures = {"train/lr": self.trainer.optimizers[0].param_groups[0]["lr"], **self.pace.figures()}
         self.log_dict(figures, on_step=False, on_epoch=True, sync_dist=True)
+
+    def _log_loss(self) -> None:
+        """Log the mean over the epoch's batches."""
+        mean, self.epoch_loss.logged = torch.tensor(self.epoch_loss.mean(), device=self.device), True
+        self.log("train/loss", mean, on_step=False, on_epoch=True, sync_dist=True, batch_size=1)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the losses of an unfinished epoch, the mean over the processes."""
+        total = torch.as_tensor(self.epoch_loss.total, dtype=torch.float64)
+        if self.trainer.world_size > 1:
+            total = self.trainer.strategy.reduce(total.to(self.device), reduce_op="mean")
+        checkpoint[EPOCH_LOSS] = {"total": float(total), "count": self.epoch_loss.count}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Inverse of `on_save_checkpoint`."""
+        self.epoch_loss = LossMean(**checkpoint.get(EPOCH_LOSS, {}))
 
     def check_losses(self) -> None:
         """Raise `FranError` when a loss since the last check was not finite.

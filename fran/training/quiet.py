@@ -14,6 +14,8 @@ EXPECTED = (
     "The '.*dataloader' does not have many workers",
     ".*treespec, LeafSpec.*",
     "Checkpoint directory",
+    # the sampler goes on from where it was, see EpochSampler
+    "You're resuming from a checkpoint that ended before the epoch ended",
     "You defined a `validation_step` but have no `val_dataloader`",
 )
 

@@ -1,6 +1,7 @@
 """From a command line to a typed configuration, and from an error to a sentence.
 
-Exit statuses: 0 done, 1 a verb failed or left cases out, 2 the configuration cannot work, 130 interrupted.
+Exit statuses: 0 done, 1 a verb failed or left cases out, 2 the configuration cannot work, 130 interrupted; a training
+that a signal ended has 128 and the signal's number (143 SIGTERM, 138 SIGUSR1, 130 Ctrl-C).
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def _report(error: Exception) -> int:
     if isinstance(error, FranError):
         log.error("%s", error)
         log.debug("traceback", exc_info=error)
-        return 2 if isinstance(error, ConfigError) else 1
+        return error.status
     log.error("this is a bug in fran, or in something that was plugged into it", exc_info=error)
     return 1
 

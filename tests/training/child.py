@@ -14,6 +14,7 @@ from fran.augmentation.settings import AugmentationSettings
 from fran.data.datamodule import DataSpec
 from fran.labels import LabelScheme
 from fran.training.fit import TrainSpec, fit
+from fran.training.interrupt import TrainingInterrupted
 from fran.training.settings import OptimiserSettings, TrainerSettings
 
 
@@ -50,7 +51,11 @@ def train(phantoms: str, epochs: str, speed: str, run: str) -> None:
         AugmentationSettings(),
     )
     resume = Path(run) if speed == "resume" else None
-    result = fit(spec, network, callbacks=[Slow()] if speed == "slow" else [], resume=resume)
+    try:
+        result = fit(spec, network, callbacks=[Slow()] if speed == "slow" else [], resume=resume)
+    except TrainingInterrupted as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.status)
     sys.stdout.write(f"{result.epochs} {result.steps}\n")
 
 

@@ -24,7 +24,9 @@ EPOCHS, STEPS = 6, 4
 def start(manifest, *jobs):
     command = [sys.executable, str(CHILD), str(manifest.folder), str(EPOCHS), *map(str, jobs)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(CHILD.parents[2])}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
 
 
 def finish(process):
@@ -66,6 +68,28 @@ def test_killed_training_goes_on_to_the_same_weights(manifest, tmp_path):
     same = ("epoch", "step", "train/loss", "train/lr", "val/dice")
     assert [[r[k] for k in same] for r in rows(broken)] == [[r[k] for k in same] for r in rows(whole)]
     assert [bool(r["val/dice"]) for r in rows(broken)] == [False, True] * (EPOCHS // 2)
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGINT, signal.SIGUSR1))]
+)
+def test_a_signal_to_the_whole_group_ends_the_training_after_its_step(manifest, tmp_path, number):
+    """As a scheduler, or Ctrl-C at a terminal, sends it: to the loader processes too."""
+    run = tmp_path / "run"
+    run.mkdir()
+    process = start(manifest, "slow", run)
+    deadline = time.monotonic() + 60
+    while not (run / "metrics.csv").exists() or not rows(run):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, number)
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + number, err
+    assert err.startswith("stopped by ")
+    assert err.count("\n") == 1, "one message, no traceback, nothing of the loader processes"
+    assert str(run / "last.ckpt") in err
+    assert STEPS <= read_checkpoint(run / "last.ckpt")["global_step"] < EPOCHS * STEPS
 
 
 def test_finished_training_is_not_trained_further(make_spec):
