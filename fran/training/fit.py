@@ -67,9 +67,7 @@ def fit(
     network_spec = complete_network(spec)
     data = make_datamodule(spec, on_gpu=accelerator == "gpu")
     meta = checkpoint_meta(spec, network_spec, data)
-    start = find_resume(resume) if resume is not None else None
-    if start is not None:
-        check_same_model(start, meta)
+    start = resume_point(resume, meta) if resume is not None else None
     request = StopRequest()
     budget = Budget(settings.max_epochs * settings.steps_per_epoch, settings.max_time_s)
     torch.manual_seed(settings.seed)
@@ -91,6 +89,23 @@ def fit(
         trainer = make_trainer(spec, accelerator, [*own, *callbacks], loggers)
     run(trainer, module, data, start, request)
     return _result(spec, trainer, module, files, end)
+
+
+def check_resume(spec: TrainSpec, run_folder: Path) -> None:
+    """Refuse a resume that cannot be, before anything about the run is changed.
+
+    Raises:
+        ConfigError, StoreError: see `fit`.
+    """
+    data = make_datamodule(spec, on_gpu=False)
+    resume_point(run_folder, checkpoint_meta(spec, complete_network(spec), data))
+
+
+def resume_point(path: Path, meta: Mapping[str, Any]) -> Path:
+    """The checkpoint that a training with the section `meta` may go on from."""
+    start = find_resume(path)
+    check_same_model(start, meta)
+    return start
 
 
 def run(
@@ -236,6 +251,7 @@ def checkpoint_meta(spec: TrainSpec, network_spec: Mapping[str, Any], data: Crop
         "unannotated": {ds: [int(v) for v in values] for ds, values in spec.data.unannotated.items() if values},
         "modality": spec.modality,
         "properties": dict(spec.data.properties),
+        "optimiser": spec.trainer.optimiser.name,
         "spacing": [float(s) for s in spec.spacing_mm],
         "patch_size": [int(n) for n in spec.patch_size],
         "mode": spec.mode,

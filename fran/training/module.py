@@ -20,7 +20,7 @@ from fran.errors import FranError
 from fran.labels import LabelScheme
 from fran.losses.segmentation import SegmentationLoss, Terms
 from fran.metrics.dice import dice_per_label
-from fran.training.optimisers import make_optimiser, set_rates
+from fran.training.optimisers import make_optimiser, restate, set_rates
 from fran.training.schedule import Budget, Plateau, lr_factor
 from fran.training.settings import LossSettings, OptimiserSettings
 from fran.training.validation import predict_channels
@@ -160,7 +160,11 @@ class SegmentationModule(pl.LightningModule):
         return {**batch, keys.IMAGE: image.contiguous(memory_format=self.layout), keys.LM: lm}
 
     def on_train_start(self) -> None:
-        """Start counting also where Lightning leaves `on_train_epoch_start` out, after a resume."""
+        """Let changed settings of the optimiser take effect after a resume.
+
+        Start counting too, for Lightning then leaves `on_train_epoch_start` out.
+        """
+        restate(self.trainer.optimizers[0], self.optimiser)
         self.pace = Pace.begin()
 
     def on_train_epoch_start(self) -> None:
@@ -170,7 +174,7 @@ class SegmentationModule(pl.LightningModule):
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Set the learning rate for this step."""
         rate = self.optimiser.lr * lr_factor(self.progress(), self.optimiser) * self.plateau.share
-        set_rates(self.trainer.optimizers[0], rate)
+        set_rates(self.trainer.optimizers[0], rate, self.optimiser)
 
     def progress(self) -> float:
         """Progress of the whole training in 0..1, the same on every process."""

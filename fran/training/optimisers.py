@@ -10,7 +10,7 @@ from torch import nn
 
 from fran.training.settings import OptimiserSettings
 
-SHARE = "lr_share"
+CARRIED, KEPT = "carried", "kept_from_decay"
 
 
 def make_optimiser(
@@ -37,20 +37,30 @@ def make_optimiser(
 def parameter_groups(
     network: nn.Module, settings: OptimiserSettings, carried: Collection[str] = ()
 ) -> list[dict[str, Any]]:
-    """Parameters by their share of the learning rate and by their decay; groups that would be empty are left out."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    """Parameters by whether they were carried over and whether they decay; groups that would be empty are left out.
+
+    The groups are the same whatever rate and decay are, so that a resume may change these.
+    """
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            share = settings.carried_lr_share if name in carried else 1.0
-            decays = settings.name == "sgd" or parameter.ndim > 1
-            groups.setdefault((-share, -settings.weight_decay if decays else 0.0), []).append(parameter)
+            kept = settings.name == "adamw" and parameter.ndim <= 1
+            groups.setdefault((name in carried, kept), []).append(parameter)
     return [
-        {"params": groups[key], SHARE: -key[0], "lr": settings.lr * -key[0], "weight_decay": -key[1]}
+        {"params": groups[key], CARRIED: key[0], KEPT: key[1], "weight_decay": 0.0 if key[1] else settings.weight_decay}
         for key in sorted(groups)
     ]
 
 
-def set_rates(optimiser: torch.optim.Optimizer, lr: float) -> None:
-    """Give every group of parameters the rate `lr`, or its share of it (see `make_optimiser`)."""
+def set_rates(optimiser: torch.optim.Optimizer, lr: float, settings: OptimiserSettings) -> None:
+    """Give every group of parameters the rate `lr`; those that were carried over a share of it."""
     for group in optimiser.param_groups:
-        group["lr"] = lr * group[SHARE]
+        group["lr"] = lr * settings.carried_lr_share if group.get(CARRIED) else lr
+
+
+def restate(optimiser: torch.optim.Optimizer, settings: OptimiserSettings) -> None:
+    """Weight decay and momentum as the settings say, in place of those that came with a checkpoint."""
+    for group in optimiser.param_groups:
+        group["weight_decay"] = 0.0 if group.get(KEPT) else settings.weight_decay
+        if settings.name == "sgd":
+            group["momentum"], group["nesterov"] = settings.momentum, settings.momentum > 0

@@ -16,7 +16,7 @@ from fran.io.checkpoint import BEST, LAST, SECTION, read_checkpoint
 from fran.training.schedule import Budget
 
 STATE = "fran_state"
-SAME = ("network", "labels", "patch_size", "spacing", "mode")
+SAME = ("network", "labels", "patch_size", "spacing", "mode", "optimiser")
 log = logging.getLogger(__name__)
 
 
@@ -97,9 +97,9 @@ def _check_resumable(path: Path) -> None:
 
 
 def check_same_model(path: Path, meta: Mapping[str, Any]) -> None:
-    """Raise `ConfigError` when the checkpoint at `path` is of another network, label set, patch or spacing."""
+    """Raise `ConfigError` when that checkpoint is of another network, labels, patch, spacing or optimiser."""
     stored = read_checkpoint(path)[SECTION]
-    different = [key for key in SAME if stored[key] != meta[key]]
+    different = [key for key in SAME if key in stored and stored[key] != meta[key]]
     if different:
         lines = "; ".join(f"{key}: expected {stored[key]}, found {meta[key]}" for key in different)
         raise ConfigError(f"resume: {path} was trained with other settings: {lines}. Start a new run instead")

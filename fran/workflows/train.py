@@ -39,7 +39,7 @@ OVERRIDES = "overrides.json"
 
 def train(job: Job[TrainConfig]) -> None:
     """Preprocess what is missing, train, log to MLflow, and say what to run next."""
-    from fran.training.fit import fit
+    from fran.training.fit import check_resume, fit
 
     project = existing_project(job.config.paths, job.config.project)
     if job.config.resume:
@@ -58,6 +58,8 @@ def train(job: Job[TrainConfig]) -> None:
     bring_up_to_date(project, data, config.preprocess)
     run_folder = _run_folder(project, config.resume) if config.resume else _new_run_folder(job, project)
     spec = _spec(job, project, data, split, run_folder)
+    if config.resume:
+        check_resume(spec, run_folder)
     loggers, callbacks = _tracking(job, project, spec)
     _write_down(job, run_folder)
     log.info("run %s: %d cases to train, %d to validate", run_folder.name, len(split.train), len(spec.data.val_ids))

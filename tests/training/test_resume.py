@@ -164,6 +164,19 @@ def test_metrics_of_a_resumed_run_stand_under_their_columns(make_spec):
     assert list(found[0]).index("val/dice_lesion") < list(found[0]).index("val/dice_organ")
 
 
+def test_another_optimiser_is_refused_and_its_settings_may_change(make_spec):
+    fit(make_spec())
+    other = make_spec()
+    other.trainer.optimiser.name = "sgd"
+    with pytest.raises(ConfigError, match="optimiser: expected adamw, found sgd"):
+        fit(other, resume=other.run_folder)
+    changed = make_spec(max_epochs=3)
+    changed.trainer.optimiser.weight_decay = 0.0
+    fit(changed, resume=changed.run_folder)
+    groups = read_checkpoint(changed.run_folder / "last.ckpt")["optimizer_states"][0]["param_groups"]
+    assert [group["weight_decay"] for group in groups] == [0.0, 0.0]
+
+
 def test_another_network_is_refused(make_spec):
     spec = make_spec()
     fit(spec)
