@@ -1,9 +1,11 @@
 """Time and memory of predicting one CT: network against everything else. One JSON line on standard output.
 
-    python benchmarks/bench_inference.py [--classes 3] [--threads 2] [--tile-batch 2]
+    python benchmarks/bench_inference.py [--image ct.nii.gz] [--filters 32] [--threads 2] [--ram 1GB]
+    python benchmarks/bench_inference.py --export 60      # no network: random scores of so many foreground classes
 
-The image is noise with a few blobs on a clinical grid; the network is a small DynUNet with random weights, so only
-time and memory mean anything. ``else_s`` is what is not the network: reading, resampling, export and writing.
+The network is fran's plain U-Net with random weights, so only time and memory mean anything; without `--image` it sees
+noise with a few blobs. Wall and CPU seconds are those of one case, from the file to the label map on disk, imports and
+weights excluded; the keys that end in _wall_s are parts of it. `peak_rss_mb` is that of the process.
 """
 
 from __future__ import annotations
@@ -11,11 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 
 def main() -> None:
@@ -24,44 +27,70 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(options.threads)
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=options.scratch) as name:
         folder = Path(name)
-        _write_image(folder / "ct_1.nii.gz", options.shape)
-        checkpoint = _write_model(folder / "run" / "best.ckpt", options.classes, options.filters)
-        print(json.dumps(_measure(folder, checkpoint, options)))
+        image = options.image or _write_image(folder / "ct_1.nii.gz", options.shape)
+        n_classes = (options.export or options.classes - 1) + 1
+        checkpoint = _write_model(folder / "run" / "best.ckpt", n_classes, options)
+        print(json.dumps(_measure(folder, image, checkpoint, options)))
 
 
-def _measure(folder: Path, checkpoint: Path, options: argparse.Namespace) -> dict[str, object]:
+def _measure(folder: Path, image: Path, checkpoint: Path, options: argparse.Namespace) -> dict[str, object]:
     from fran.inference.folder import predict_folder
     from fran.inference.predictor import Predictor
     from fran.io.checkpoint import read_model
     from fran.io.files import read_json
+    from fran.io.volume import stem
 
     started = perf_counter()
-    predictor = Predictor([read_model(checkpoint)], options.device, tile_batch=options.tile_batch)
+    settings = {"tile_batch": options.tile_batch, "ram": options.ram, "scratch": options.scratch}
+    predictor = Predictor([read_model(checkpoint)], options.device, **settings)
     loaded = perf_counter()
-    rss_before = _peak_rss_mb()
-    report = predict_folder(predictor, folder / "ct_1.nii.gz", folder / "out", progress=False)
-    parts = read_json(folder / "out" / "ct_1.json")["seconds"]
-    wall = report.cases[0].seconds
+    if options.export:
+        _without_network(predictor, options.export + 1)
+    before = _rss_mb("VmRSS")
+    cpu, wall = process_time(), perf_counter()
+    with _fresh_peak():
+        predict_folder(predictor, image, folder / "out", progress=False)
+    wall, cpu = perf_counter() - wall, process_time() - cpu
+    record = read_json(folder / "out" / f"{stem(image)}.json")
+    parts, size = record["seconds"], record["grid"]["shape"]
     return {
-        "bench": "inference",
-        "shape": list(options.shape),
-        "classes": options.classes,
+        "framework": "fran",
+        "bench": "export" if options.export else "predict",
+        "shape": size,
+        "classes": predictor.labels.n_classes,
         "threads": options.threads,
         "device": str(predictor.device),
+        "parameters": sum(p.numel() for p in predictor.members[0].network.parameters()),
         "load_model_s": round(loaded - started, 3),
         "wall_s": round(wall, 3),
-        "network_s": parts["network"],
-        "else_s": round(wall - parts["network"], 3),
-        "prepare_s": parts["prepare"],
-        "export_s": parts["export"],
-        "peak_rss_before_mb": rss_before,
-        "peak_rss_mb": _peak_rss_mb(),
+        "cpu_s": round(cpu, 3),
+        "network_wall_s": parts["network"],
+        "else_wall_s": round(wall - parts["network"], 3),
+        "read_and_preprocess_wall_s": parts["prepare"],
+        "export_wall_s": parts["export"],
+        "read_prepare_export_write_wall_s": round(wall - parts["network"], 3),
+        "scores": record["case"]["scores"],
+        "rss_before_mb": before,
+        "peak_rss_mb": _rss_mb("VmHWM"),
     }
 
 
-def _write_image(path: Path, shape: tuple[int, int, int]) -> None:
+def _without_network(predictor: object, n_classes: int) -> None:
+    """Random scores in the place of the network's, so that every class leads somewhere in every block."""
+    import torch
+
+    (member,) = predictor.members  # type: ignore[attr-defined]
+    generator = torch.Generator().manual_seed(0)
+
+    def scores(tiles: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+        return torch.randn((len(tiles), n_classes, *tiles.shape[2:]), generator=generator)
+
+    member.scores = scores
+
+
+def _write_image(path: Path, shape: tuple[int, int, int]) -> Path:
     import nibabel
     import numpy as np
 
@@ -70,42 +99,64 @@ def _write_image(path: Path, shape: tuple[int, int, int]) -> None:
     for _ in range(12):
         centre = [rng.integers(0, n) for n in shape]
         image[tuple(slice(max(0, c - 15), c + 15) for c in centre)] += 120
-    nibabel.save(nibabel.Nifti1Image(image, np.diag([-0.8, -0.8, 2.5, 1])), path)
+    nibabel.save(nibabel.Nifti1Image(image, np.diag([-0.78, -0.78, 2.5, 1])), path)
+    return path
 
 
-def _write_model(path: Path, n_classes: int, filters: int) -> Path:
+def _write_model(path: Path, n_classes: int, options: argparse.Namespace) -> Path:
     import torch
 
     from fran.io.checkpoint import write_checkpoint
     from fran.networks.build import build_network, fill_spec
 
-    spacing, patch = (1.2, 1.2, 2.5), (96, 96, 64)
-    spec = fill_spec({"_target_": "fran.networks.dynunet.dynunet", "filters": filters}, 1, n_classes, patch, spacing)
+    spacing, patch = tuple(options.spacing), tuple(options.patch)
+    spec = {"_target_": "fran.networks.unet.unet", "filters": options.filters, "conv_bias": True}
+    spec = fill_spec(spec, 1, n_classes, patch, spacing)
     torch.manual_seed(0)
     state = {f"network.{key}": value for key, value in build_network(spec).state_dict().items()}
     values = list(range(1, n_classes))
     meta = {
-        "format": 1, "run": "bench", "network": spec, "labels": {"values": values, "names": {}}, "modality": "CT",
+        "format": 1, "run": "bench", "network": spec, "modality": "CT", "mode": "source",
+        "labels": {"values": values, "names": {str(v): f"label_{v}" for v in values}},
         "properties": {"intensity_clip_range": [-100, 300], "mean_fg": 60.0, "std_fg": 50.0},
-        "spacing": list(spacing), "patch_size": list(patch), "mode": "source",
+        "spacing": list(spacing), "patch_size": list(patch),
     }  # fmt: skip
-    meta["labels"] = {"values": values, "names": {str(v): f"label_{v}" for v in values}}
     write_checkpoint({"state_dict": state, "fran": meta}, path)
     return path
 
 
-def _peak_rss_mb() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))
+@contextmanager
+def _fresh_peak() -> Iterator[None]:
+    """Set the kernel's high-water mark back, so that loading the weights does not count."""
+    reset = Path("/proc/self/clear_refs")
+    if reset.exists():
+        reset.write_text("5")
+    yield
+
+
+def _rss_mb(key: str) -> int:
+    status = Path("/proc/self/status")
+    if not status.exists():
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))
+    return int(status.read_text().partition(f"{key}:")[2].split()[0]) >> 10
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--shape", type=int, nargs=3, default=(256, 256, 120))
+    parser.add_argument("--image", type=Path, help="a CT; noise by default")
+    parser.add_argument("--shape", type=int, nargs=3, default=(512, 512, 200))
+    parser.add_argument("--spacing", type=float, nargs=3, default=(1.5, 1.5, 3.0))
+    parser.add_argument("--patch", type=int, nargs=3, default=(64, 64, 48))
     parser.add_argument("--classes", type=int, default=3, help="background included")
-    parser.add_argument("--filters", type=int, default=8)
+    parser.add_argument("--export", type=int, default=0, help="foreground classes of random scores, without a network")
+    parser.add_argument("--filters", type=int, default=32)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--tile-batch", type=int, default=2)
+    parser.add_argument("--ram")
+    parser.add_argument("--scratch")
     parser.add_argument("--device", default="cpu")
     return parser.parse_args()
 

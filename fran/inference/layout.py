@@ -63,6 +63,7 @@ class Work:
 
     Attributes:
         scores: a function for each tiling: tiles (n, 1, *patch) of stored values to (n, n_classes, *patch) scores.
+        uniform: a function for each tiling: the one value of a tile, see `TilePass`.
         stored: (1, 1, x, y, z).
         n_classes: output channels, background included.
         probabilities: what the scores are; else logits.
@@ -71,6 +72,7 @@ class Work:
     """
 
     scores: Sequence[Callable[[Tensor], Tensor]]
+    uniform: Sequence[Callable[[Tensor], float | None]]
     stored: Tensor
     n_classes: int
     probabilities: bool
@@ -102,7 +104,8 @@ def winning_channels(
 
     sums = PlaneSums(work.n_classes, layout.shape, layout.axis, layout.planes, allocate)
     share = 1 / len(work.scores)
-    passes = [TilePass(score, tiling, share) for score, tiling in zip(work.scores, layout.tilings, strict=True)]
+    parts = zip(work.scores, layout.tilings, work.uniform, strict=True)
+    passes = [TilePass(score, tiling, share, uniform) for score, tiling, uniform in parts]
     scores, argmax = ReadSums(sums, work.n_classes, work.probabilities), layout.argmax
     out, written, seconds = argmax.empty(work.n_classes), 0, 0.0
     for final in stream(passes, work.stored, sums, layout.order, batch, after):

@@ -16,6 +16,7 @@ from fran.inference.scores import softmax
 from fran.io.checkpoint import ModelFile
 from fran.io.files import file_digest
 from fran.networks.build import build_network
+from fran.networks.convolution import quicken_on_cpu
 from fran.networks.sliding_window import first_head
 from fran.networks.tiling import Vox
 from fran.preprocessing.prepare import PreparedImage
@@ -53,7 +54,7 @@ class Member:
         self.path, self.meta, self.digest = model.path, model.meta, file_digest(model.path)
         self.patch: Vox = tuple(int(n) for n in model.meta["patch_size"])  # type: ignore[assignment]
         self.features = _first_width(model.state_dict)
-        self._network = load_network(model, device, trusted)
+        self.network = load_network(model, device, trusted)
         self._device, self._n_classes, self._precision = device, n_classes, precision
         self._views, self._probabilities = tuple(views), probabilities
 
@@ -62,10 +63,25 @@ class Member:
         window = window_for(str(self.meta["modality"]), prepared.intensity, self.meta["properties"])
         return torch.tensor([[prepared.slope, prepared.inter, *window.as_tuple()]], dtype=torch.float32)
 
+    @staticmethod
+    def uniform(tile: Tensor, window: Tensor) -> float | None:
+        """The one value that a tile of stored values has after clipping, None where it has several.
+
+        Args:
+            tile: (1, 1, x, y, z).
+            window: of the case.
+        """
+        slope, inter, low, high = window[0, :4].tolist()
+        least, most = (float(v) * slope + inter for v in torch.aminmax(tile))
+        least, most = (min(max(v, low), high) for v in (least, most))
+        return least if least == most else None
+
     @torch.inference_mode()
     def scores(self, tiles: Tensor, window: Tensor) -> Tensor:
         """(n, n_classes, *patch) logits or probabilities of tiles (n, 1, *patch) of stored values."""
         image = normalise_stored(tiles.to(self._device), window.to(self._device))
+        if self._device.type == "cpu":
+            image = image.contiguous(memory_format=torch.channels_last_3d)
         if not self._probabilities:
             return self._logits(image)
         total: Tensor | None = None
@@ -78,7 +94,7 @@ class Member:
 
     def _logits(self, image: Tensor) -> Tensor:
         with self._autocast():
-            return first_head(self._network(image), len(image), self._n_classes, self.patch)
+            return first_head(self.network(image), len(image), self._n_classes, self.patch)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         dtype = _TYPES.get(self._precision)
@@ -96,7 +112,8 @@ def load_network(model: ModelFile, device: torch.device, trusted: Sequence[str] 
         network.load_state_dict(model.state_dict)
     except RuntimeError as error:
         raise StoreError(f"{model.path}: its weights do not fit the network it describes: {error}") from error
-    return network.to(device).eval().requires_grad_(False)
+    network = network.to(device).eval().requires_grad_(False)
+    return quicken_on_cpu(network) if device.type == "cpu" else network
 
 
 def resolve_device(device: str | torch.device) -> torch.device:

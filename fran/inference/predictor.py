@@ -195,6 +195,7 @@ class Predictor:
         windows = [member.window(image) for member in self.members]
         work = Work(
             scores=[partial(m.scores, window=w) for m, w in zip(self.members, windows, strict=True)],
+            uniform=[partial(m.uniform, window=w) for m, w in zip(self.members, windows, strict=True)],
             stored=stored.to(self.device) if plan.image == "gpu" else stored,
             n_classes=self.labels.n_classes,
             probabilities=self._probabilities,

@@ -29,11 +29,14 @@ class TilePass:
         score: maps tiles (n, C, *patch), cut from the volume as it is, to (n, n_classes, *patch) scores.
         tiling: its tiles.
         share: factor on its scores; those of all passes sum to one.
+        uniform: the value that a tile (1, C, *patch) has everywhere for the network, None where it has several; tiles
+            of one value are worked out once. Air around a body is clipped to one value.
     """
 
     score: Callable[[Tensor], Tensor]
     tiling: Tiling
     share: float = 1.0
+    uniform: Callable[[Tensor], float | None] = lambda _: None
 
 
 @dataclass
@@ -116,38 +119,95 @@ def stream(
     Yields:
         number of planes of the sums' axis that are final. The consumer may release them.
     """
-    lowest = image.amin(dim=(2, 3, 4), keepdim=True)
+    run = _Run(image, image.amin(dim=(2, 3, 4), keepdim=True), sums)
+    known: list[dict[float, Tensor]] = [{} for _ in passes]
     done, n_tiles = 0, sum(p.tiling.n_tiles for p in passes)
     for band, final in zip(order, frontiers(order, sums.shape[sums.axis]), strict=True):
         for number, tiles in band.work:
-            for some in _apply(passes[number], tiles, image, lowest, sums, batch):
+            for some in _apply(passes[number], tiles, run, known[number], batch):
                 done += some
                 if on_batch is not None:
                     on_batch(done, n_tiles)
         yield final
 
 
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """A volume (1, C, x, y, z), what fills tiles beyond it (1, C, 1, 1, 1), and the sums."""
+
+    image: Tensor
+    lowest: Tensor
+    sums: PlaneSums
+
+
+@dataclass(frozen=True, eq=False)
+class _Waiting:
+    """A tile whose scores are to be added: those that the network gives, or those of another tile of its value."""
+
+    tile: Vox
+    cut: Tensor
+    value: float | None
+
+
 def _apply(
-    one: TilePass, tiles: Sequence[Vox], image: Tensor, lowest: Tensor, sums: PlaneSums, batch: TileBatch
+    one: TilePass, tiles: Sequence[Vox], run: _Run, known: dict[float, Tensor], batch: TileBatch
 ) -> Iterator[int]:
-    """Add the scores of one network's tiles; yields the size of each batch."""
-    at = 0
-    while at < len(tiles):
-        some = tiles[at : at + batch.size]
-        cut = torch.cat([cut_tile(image, one.tiling.low(tile), one.tiling.patch, lowest) for tile in some])
+    """Add the scores of one network's tiles in their order; yields the number of tiles of each batch.
+
+    Args:
+        one: the network.
+        tiles: to work on.
+        run: the volume and the sums.
+        known: scores of tiles of one value, added to.
+        batch: size of a forward pass.
+    """
+    waiting: list[_Waiting] = []
+    for tile in tiles:
+        cut = cut_tile(run.image, one.tiling.low(tile), one.tiling.patch, run.lowest)
+        waiting.append(_Waiting(tile, cut, one.uniform(cut)))
+        if len(_unknown(waiting, known)) >= batch.size:
+            yield _flush(one, waiting, run, known, batch)
+    if waiting:
+        yield _flush(one, waiting, run, known, batch)
+
+
+def _unknown(waiting: Sequence[_Waiting], known: dict[float, Tensor]) -> list[int]:
+    """Numbers of the tiles that the network has to see: of each new value one."""
+    seen = set(known)
+    found = []
+    for number, one in enumerate(waiting):
+        if one.value is None or one.value not in seen:
+            found.append(number)
+        if one.value is not None:
+            seen.add(one.value)
+    return found
+
+
+def _flush(one: TilePass, waiting: list[_Waiting], run: _Run, known: dict[float, Tensor], batch: TileBatch) -> int:
+    """Work out what is waiting, add it, and forget it."""
+    scores: dict[int, Tensor] = {}
+    asked = _unknown(waiting, known)
+    while asked:
+        some = asked[: batch.size]
         try:
-            scores = one.score(cut)
+            found = one.score(torch.cat([waiting[number].cut for number in some]))
         except torch.OutOfMemoryError:
             if len(some) == 1:
                 raise
             batch.halve()
             continue
-        for tile, tile_scores in zip(some, scores, strict=True):
-            weight = one.tiling.weight(tile).mul_(one.share)
-            moved = tile_scores.to(device=sums.device, dtype=torch.float32)
-            sums.add(one.tiling.low(tile), moved, weight.to(sums.device))
-        at += len(some)
-        yield len(some)
+        scores |= dict(zip(some, found, strict=True))
+        asked = asked[len(some) :]
+    for number, entry in enumerate(waiting):
+        if entry.value is not None and number in scores:
+            known[entry.value] = scores[number].clone()
+        given = scores[number] if entry.value is None else known[entry.value]
+        moved = given.to(device=run.sums.device, dtype=torch.float32)
+        weight = one.tiling.weight(entry.tile).mul_(one.share)
+        run.sums.add(one.tiling.low(entry.tile), moved, weight.to(run.sums.device))
+    n = len(waiting)
+    waiting.clear()
+    return n
 
 
 def cut_tile(image: Tensor, low: Vox, patch: Vox, fill: Tensor) -> Tensor:

@@ -114,6 +114,33 @@ def test_one_tile_that_does_not_fit_is_an_error() -> None:
         sliding_window(full, _mixed()[1], (8, 6, 4), 3, 0.5, 4)
 
 
+def test_tiles_of_one_value_are_worked_out_once() -> None:
+    network, image = _mixed()
+    image[:, :, :14] = -3.0
+    sizes: list[int] = []
+
+    def counted(tiles: Tensor) -> Tensor:
+        sizes.append(len(tiles))
+        return network(tiles)
+
+    def value(tile: Tensor) -> float | None:
+        return float(tile.min()) if tile.min() == tile.max() else None
+
+    shape = tuple(image.shape[2:])
+    tiling = Tiling.of(shape, (8, 6, 4), 0.5)
+    results = []
+    for tile_batch in (1, 2, 5):
+        sums = PlaneSums(3, shape, 0, shape[0])
+        one = TilePass(counted, tiling, uniform=value)
+        list(stream([one], image, sums, bands([tiling], 0, tile_batch), TileBatch(tile_batch)))
+        results.append(sums.box([(0, n) for n in shape]).clone())
+        assert sum(sizes) < 0.8 * tiling.n_tiles and max(sizes) <= tile_batch
+        sizes.clear()
+    torch.testing.assert_close(results[0], sliding_window(network, image, (8, 6, 4), 3)[0], rtol=1e-5, atol=1e-5)
+    for other in results[1:]:
+        torch.testing.assert_close(results[0], other, rtol=1e-5, atol=1e-5)
+
+
 def test_the_streaming_axis_is_where_least_is_unfinished() -> None:
     assert streaming_axis((40, 100, 60), (32, 32, 16)) == 2
     assert streaming_axis((10, 10, 10), (32, 32, 32)) == 0
