@@ -7,7 +7,10 @@
 | `WINDOW` | float32 (6,) | (B, 6) | slope, inter, lower clip, upper clip, mean, std (the last four in raw units) |
 | `SEED` | int64 () | (B,) | seed of this sample's augmentation |
 | `CASE_ID` | str | list of B str | case the crop was cut from |
+| `WIDE` | two (X, Y, Z) | list of (row, (1, X, Y, Z), (1, X, Y, Z)) | IMAGE and LM with what moving them draws in |
 | `ANNOTATED` | bool (C,) | (B, C) | channels drawn in the case; a batch where all are lacks it |
+
+WIDE is there only for samples that their augmentation moves.
 """
 
 from __future__ import annotations
@@ -19,4 +22,5 @@ LM: Final = "lm"
 WINDOW: Final = "window"
 SEED: Final = "seed"
 CASE_ID: Final = "case_id"
+WIDE: Final = "wide"
 ANNOTATED: Final = "annotated"

@@ -100,8 +100,7 @@ def normalise(image: Tensor, window: Tensor) -> Tensor:
     Returns:
         float tensor of the image's shape and dtype.
     """
-    lo, hi, mean, std = window.to(image).view(-1, 4, 1, 1, 1, 1).unbind(1)
-    return torch.minimum(torch.maximum(image, lo), hi).sub_(mean).div_(std)
+    return _normalise(image.clone(), window)
 
 
 def normalise_stored(stored: Tensor, window: Tensor) -> Tensor:
@@ -112,7 +111,15 @@ def normalise_stored(stored: Tensor, window: Tensor) -> Tensor:
         window: (B, 6) rows of slope, inter, lo, hi, mean, std (see `fran.keys.WINDOW`).
     """
     slope, inter = window[:, :2].float().view(-1, 2, 1, 1, 1, 1).unbind(1)
-    return normalise(stored.float().mul_(slope).add_(inter), window[:, 2:])
+    # a float32 array of its own even where the stored one is float32
+    return _normalise((stored * slope).add_(inter), window[:, 2:])
+
+
+def _normalise(image: Tensor, window: Tensor) -> Tensor:
+    lo, hi, mean, std = window.to(image).view(-1, 4, 1, 1, 1, 1).unbind(1)
+    torch.maximum(image, lo, out=image)
+    torch.minimum(image, hi, out=image)
+    return image.sub_(mean).div_(std)
 
 
 def floor_of(window: Tensor) -> Tensor:

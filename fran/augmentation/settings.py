@@ -19,6 +19,8 @@ class AugmentationSettings:
             of the two finer axes, for across thick slices they would smear more than they teach.
         scale_p: probability of a zoom.
         scale_range: uniform range of the zoom factor; above 1 enlarges.
+        shear_p: probability of a shear.
+        shear_deg: largest angle of the shears of x along y, of x along z and of y along z; in plane as rotations.
         translation_p: probability of a shift.
         translation_mm: largest shift along x, y and z.
         flip_p: probability of mirroring x, y and z.
@@ -26,6 +28,7 @@ class AugmentationSettings:
         noise_p, noise_std: Gaussian noise; the standard deviation is uniform from 0 to `noise_std` (normalised units).
         blur_p, blur_sigma_vox: Gaussian blur; sigma range in voxels.
         brightness_p, brightness_range: factor on the normalised image.
+        shift_p, shift_range: added to the normalised image, whose unit is the data's standard deviation.
         contrast_p, contrast_range: factor on the distance from the sample's mean, then clipped to the former range.
         lowres_p, lowres_range: shrink by the factor with nearest neighbours and enlarge again linearly.
         gamma_p, gamma_range: exponent on the image scaled to 0..1; mean and standard deviation are kept.
@@ -37,6 +40,8 @@ class AugmentationSettings:
     in_plane_above: float = 3.0
     scale_p: float = 0.2
     scale_range: list[float] = field(default_factory=lambda: [0.7, 1.4])
+    shear_p: float = 0.0
+    shear_deg: list[float] = field(default_factory=lambda: [5.0, 5.0, 5.0])
     translation_p: float = 0.0
     translation_mm: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     flip_p: list[float] = field(default_factory=lambda: [0.5, 0.5, 0.5])
@@ -47,6 +52,8 @@ class AugmentationSettings:
     blur_sigma_vox: list[float] = field(default_factory=lambda: [0.5, 1.0])
     brightness_p: float = 0.15
     brightness_range: list[float] = field(default_factory=lambda: [0.75, 1.25])
+    shift_p: float = 0.0
+    shift_range: list[float] = field(default_factory=lambda: [-0.1, 0.1])
     contrast_p: float = 0.15
     contrast_range: list[float] = field(default_factory=lambda: [0.75, 1.25])
     lowres_p: float = 0.1
@@ -68,13 +75,22 @@ class AugmentationSettings:
         raise_for_settings(self.problems())
 
 
+_THREE = dict.fromkeys(("rotation_deg", "translation_mm", "flip_p"), "x, y and z")
+_THREE |= {"shear_deg": "x along y, x along z and y along z"}
+STEEPEST_DEG = 60.0
+
+
 def _expected(name: str, value: Any) -> str:
     """What a setting should be, or nothing where it is that."""
     values = value if isinstance(value, list) else [value]
-    if name in ("rotation_deg", "translation_mm", "flip_p") and len(values) != 3:
-        return "three numbers, for x, y and z"
+    if name in _THREE and len(values) != 3:
+        return f"three numbers, for {_THREE[name]}"
+    if name == "shear_deg" and not all(abs(angle) < STEEPEST_DEG for angle in values):
+        return f"angles below {STEEPEST_DEG:g} degrees"
     if name.endswith("_p") and not all(0 <= p <= 1 for p in values):
         return "probabilities from 0 to 1"
+    if name == "shift_range":
+        return "" if len(values) == 2 and values[0] <= values[1] else "two numbers, lowest <= highest"
     if name.endswith(("_range", "_sigma_vox")) and not (len(values) == 2 and 0 < values[0] <= values[1]):
         return "two numbers, 0 < lowest <= highest"
     return ""

@@ -1,70 +1,83 @@
-"""Rotation, zoom and shift of a batch by one resampling, in millimetres.
+"""Rotation, zoom, shear and shift of a patch as one affine map, in millimetres.
 
 Coordinates are centred on the patch: `mm = spacing * (voxel - (n - 1) / 2)`, so a rotation is rigid whatever the
-anisotropy. The grid goes to `torch.nn.functional.grid_sample` (align_corners=False), which wants (z, y, x) order.
+anisotropy. The content moves by `rotation @ shear * zoom`, then by the shift. Any affine map without mirroring is such
+a product with zooms of its own along the axes (QR decomposition), so three shears are all there are.
 """
 
 from __future__ import annotations
 
 import math
 
-import torch
-from torch import Tensor
-from torch.nn import functional
+import numpy as np
+from numpy.typing import NDArray
+
+from fran.augmentation.draws import Limits, Movement
+
+Vox = tuple[int, int, int]
+Mm = tuple[float, float, float]
+Matrix = NDArray[np.float64]
+_ROUNDING = 1e-6
+SHEARED = ((0, 1), (0, 2), (1, 2))
+"""Planes of the three shears: the first axis moves along the second."""
 
 
-def rotation_matrix(angles_rad: Tensor) -> Tensor:
-    """(B, 3, 3) rotations about x, then y, then z by (B, 3) angles, right-handed."""
-    cos, sin = angles_rad.cos(), angles_rad.sin()
-    one, nil = torch.ones_like(cos[:, 0]), torch.zeros_like(cos[:, 0])
+def limits(rotation_deg: list[float], shear_deg: list[float], spacing_mm: Mm, in_plane_above: float) -> Limits:
+    """Largest angles and shears; on strongly anisotropic spacing only those within the plane of the finer axes.
 
-    def stack(*rows: Tensor) -> Tensor:
-        return torch.stack(rows, dim=1).view(-1, 3, 3)
-
-    about_x = stack(one, nil, nil, nil, cos[:, 0], -sin[:, 0], nil, sin[:, 0], cos[:, 0])
-    about_y = stack(cos[:, 1], nil, sin[:, 1], nil, one, nil, -sin[:, 1], nil, cos[:, 1])
-    about_z = stack(cos[:, 2], -sin[:, 2], nil, sin[:, 2], cos[:, 2], nil, nil, nil, one)
-    return about_z @ about_y @ about_x
-
-
-def allowed_angles(rotation_deg: list[float], spacing_mm: tuple[float, float, float], in_plane_above: float) -> Tensor:
-    """(3,) largest angles in radians; on strongly anisotropic spacing only about the thick axis."""
-    angles = torch.tensor([math.radians(a) for a in rotation_deg])
+    Example:
+        >>> limits([0, 0, 90], [0, 0, 45], (1, 1, 5), in_plane_above=3).shear
+        (0.0, 0.0, 0.0)
+    """
+    angles = [math.radians(a) for a in rotation_deg]
+    shear = [math.tan(math.radians(a)) for a in shear_deg]
     thick = max(range(3), key=lambda axis: spacing_mm[axis])
     if spacing_mm[thick] > in_plane_above * min(spacing_mm):
-        keep = torch.zeros(3)
-        keep[thick] = 1
-        return angles * keep
-    return angles
+        angles = [a if axis == thick else 0.0 for axis, a in enumerate(angles)]
+        shear = [0.0 if thick in plane else a for plane, a in zip(SHEARED, shear, strict=True)]
+    return Limits((angles[0], angles[1], angles[2]), (shear[0], shear[1], shear[2]))
 
 
-def resampling_grid(matrix_mm: Tensor, shift_mm: Tensor, size: torch.Size, spacing_mm: tuple[float, ...]) -> Tensor:
-    """Sampling grid (B, x, y, z, 3) that moves the image content by `matrix_mm` then `shift_mm`.
+def matrix_mm(movement: Movement) -> Matrix:
+    """(3, 3) map of the content, mm to mm, without the shift; rotations are right-handed."""
+    (cx, cy, cz), (sx, sy, sz) = np.cos(movement.angles_rad), np.sin(movement.angles_rad)
+    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    shear = np.eye(3)
+    for plane, value in zip(SHEARED, movement.shear, strict=True):
+        shear[plane] = value
+    result: Matrix = about_z @ about_y @ about_x @ shear * movement.zoom
+    return result
+
+
+def pull_back(movement: Movement, size: Vox, spacing_mm: Mm) -> tuple[Matrix, Matrix]:
+    """Where each voxel of the moved patch comes from: `source = matrix @ voxel + offset`, in voxels of the patch.
 
     Args:
-        matrix_mm: (B, 3, 3) transform of the content about the patch centre, mm to mm.
-        shift_mm: (B, 3) movement of the content.
-        size: (x, y, z) voxels.
+        movement: of the content.
+        size: (x, y, z) voxels of the patch.
         spacing_mm: (x, y, z).
     """
-    half = torch.tensor([n * s / 2 for n, s in zip(size, spacing_mm, strict=True)], device=matrix_mm.device)
-    inverse = torch.linalg.inv(matrix_mm)
-    linear = inverse * half / half[:, None]
-    offset = -(inverse @ shift_mm[..., None])[..., 0] / half
-    theta = torch.cat([linear.flip(1, 2), offset.flip(1)[..., None]], dim=2)
-    return functional.affine_grid(theta, [len(theta), 1, *size], align_corners=False)
+    spacing, centre = np.array(spacing_mm), (np.array(size) - 1) / 2
+    inverse = np.linalg.inv(matrix_mm(movement))
+    matrix = inverse * spacing / spacing[:, None]
+    offset = centre - matrix @ centre - (inverse @ np.array(movement.shift_mm)) / spacing
+    return matrix, offset
 
 
-def resample(image: Tensor, lm: Tensor, grid: Tensor, floor: Tensor) -> tuple[Tensor, Tensor]:
-    """Image bilinear, label map nearest, on one grid.
+def reach(movement: Movement, size: Vox, spacing_mm: Mm) -> tuple[Vox, Vox]:
+    """Voxels before and after the patch that moving it draws in, at least 0 on each side.
 
-    Args:
-        image: (B, C, x, y, z) float.
-        lm: (B, 1, x, y, z) integer channel indices; outside becomes 0.
-        grid: from `resampling_grid`.
-        floor: (B,) value of the image outside.
+    Example:
+        >>> reach(Movement(zoom=0.5), (8, 8, 4), (1, 1, 2))
+        ((4, 4, 2), (4, 4, 2))
     """
-    fill = floor.to(image).view(-1, 1, 1, 1, 1)
-    moved = functional.grid_sample(image - fill, grid, "bilinear", "zeros", align_corners=False).add_(fill)
-    labels = functional.grid_sample(lm.float(), grid, "nearest", "zeros", align_corners=False)
-    return moved, labels.to(lm.dtype)
+    matrix, offset = pull_back(movement, size, spacing_mm)
+    last = np.array(size) - 1.0
+    # an affine map takes its extremes over a box at the corners, axis by axis
+    lowest = offset + np.minimum(matrix * last, 0).sum(1)
+    highest = offset + np.maximum(matrix * last, 0).sum(1)
+    before = [max(0, -math.floor(v + _ROUNDING)) for v in lowest]
+    after = [max(0, math.ceil(v - end - _ROUNDING)) for v, end in zip(highest, last, strict=True)]
+    return (before[0], before[1], before[2]), (after[0], after[1], after[2])

@@ -7,7 +7,7 @@ go on from any index.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,8 +39,11 @@ class CropDataset(Dataset[Sample]):
         class_weights: label name to relative frequency among foreground classes; 1 for those not named.
         samples_per_file: so many consecutive crops are cut from one case, of one reading where a reading of the whole
             case is not more than the crops together.
+        margins: what the augmentation of the sample with a seed draws in from around a patch, see
+            `fran.augmentation.batched.BatchAugmentation.margins`; such samples are read with it.
 
-    A sample holds IMAGE and LM of `patch_size`, WINDOW, SEED, CASE_ID and ANNOTATED, see `fran.keys`.
+    A sample holds IMAGE and LM of `patch_size`, WINDOW, SEED, CASE_ID and ANNOTATED, and WIDE where it has margins, see
+    `fran.keys`.
     """
 
     def __init__(
@@ -52,13 +55,14 @@ class CropDataset(Dataset[Sample]):
         case_weights: Mapping[str, float] | None = None,
         class_weights: Mapping[str, float] | None = None,
         samples_per_file: int = 1,
+        margins: Callable[[int, Vox], tuple[Vox, Vox] | None] | None = None,
     ) -> None:
         if samples_per_file < 1:
             raise ConfigError(f"samples_per_file: expected 1 or more, found {samples_per_file}")
         if not 0 <= fg_fraction <= 1:
             raise ConfigError(f"trainer.fg_fraction: expected 0 to 1, found {fg_fraction}")
         self.source, self.patch_size, self.fg_fraction, self.seed = source, patch_size, fg_fraction, seed
-        self.samples_per_file = samples_per_file
+        self.samples_per_file, self.margins = samples_per_file, margins
         self.case_shares = _shares(case_weights, source.case_ids)
         names = source.labels.channel_names
         weights = _weights(class_weights or {}, names, "trainer.class_sampling_weights")
@@ -69,15 +73,27 @@ class CropDataset(Dataset[Sample]):
         draw = np.random.default_rng([self.seed, index])
         case_id = self._case(index // self.samples_per_file)
         start = self._start(case_id, draw)
-        image, channels = self.source.crop(case_id, start, self.patch_size, keep=self._reads_whole(case_id))
+        seed = int(draw.integers(2**62))
         return {
-            keys.IMAGE: image,
-            keys.LM: channels,
+            **self._voxels(case_id, start, seed),
             keys.WINDOW: self.source.window(case_id),
-            keys.SEED: int(draw.integers(2**62)),
+            keys.SEED: seed,
             keys.CASE_ID: case_id,
             keys.ANNOTATED: self.source.annotated(case_id),
         }
+
+    def _voxels(self, case_id: str, start: Vox, seed: int) -> Sample:
+        keep, size = self._reads_whole(case_id), self.patch_size
+        found = self.margins(seed, size) if self.margins is not None else None
+        if found is None:
+            image, channels = self.source.crop(case_id, start, size, keep=keep)
+            return {keys.IMAGE: image, keys.LM: channels}
+        before, after = found
+        x, y, z = (a - b for a, b in zip(start, before, strict=True))
+        nx, ny, nz = (n + b + a for n, b, a in zip(size, before, after, strict=True))
+        wide = self.source.crop(case_id, (x, y, z), (nx, ny, nz), keep=keep)
+        inner = tuple(slice(b, b + n) for b, n in zip(before, size, strict=True))
+        return {keys.IMAGE: wide[0][inner], keys.LM: wide[1][inner], keys.WIDE: wide}
 
     def _reads_whole(self, case_id: str) -> bool:
         if self.samples_per_file == 1:
@@ -190,19 +206,32 @@ class EpochSampler(Sampler[int]):
 def collate(samples: Sequence[Sample]) -> Sample:
     """Batch with IMAGE int16 and LM integer (B, 1, x, y, z), WINDOW (B, 6), SEED and CASE_ID lists.
 
-    ANNOTATED (B, C) comes only with batches that lack a label somewhere, so that the others cost nothing.
+    ANNOTATED (B, C) comes only with batches that lack a label somewhere, WIDE only with those that have a sample with
+    margins, so that the others cost nothing.
     """
-    lm = np.stack([s[keys.LM] for s in samples])[:, None]
     annotated = np.stack([s[keys.ANNOTATED] for s in samples])
-    partly = {} if annotated.all() else {keys.ANNOTATED: torch.from_numpy(annotated)}
-    return partly | {
-        keys.IMAGE: torch.from_numpy(np.stack([s[keys.IMAGE] for s in samples])[:, None]),
-        # torch has few operations for uint16
-        keys.LM: torch.from_numpy(lm if lm.dtype == np.uint8 else lm.astype(np.int32)),
-        keys.WINDOW: torch.from_numpy(np.stack([s[keys.WINDOW] for s in samples])),
-        keys.SEED: [s[keys.SEED] for s in samples],
-        keys.CASE_ID: [s[keys.CASE_ID] for s in samples],
-    }
+    extra = {} if annotated.all() else {keys.ANNOTATED: torch.from_numpy(annotated)}
+    wide = [
+        (row, torch.from_numpy(s[keys.WIDE][0])[None], _labels(s[keys.WIDE][1])[None])
+        for row, s in enumerate(samples)
+        if keys.WIDE in s
+    ]
+    return (
+        ({keys.WIDE: wide} if wide else {})
+        | extra
+        | {
+            keys.IMAGE: torch.from_numpy(np.stack([s[keys.IMAGE] for s in samples])[:, None]),
+            keys.LM: _labels(np.stack([s[keys.LM] for s in samples])[:, None]),
+            keys.WINDOW: torch.from_numpy(np.stack([s[keys.WINDOW] for s in samples])),
+            keys.SEED: [s[keys.SEED] for s in samples],
+            keys.CASE_ID: [s[keys.CASE_ID] for s in samples],
+        }
+    )
+
+
+def _labels(channels: NDArray[Any]) -> torch.Tensor:
+    # torch has few operations for uint16
+    return torch.from_numpy(channels if channels.dtype == np.uint8 else channels.astype(np.int32))
 
 
 def _inside(boxes: Sequence[tuple[Vox, Vox]], draw: np.random.Generator) -> NDArray[np.generic]:

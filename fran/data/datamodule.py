@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,7 @@ class CropDataModule(pl.LightningDataModule):
         cache: "none" or "ram".
         max_val_cases: validate on that many cases spread over `val_ids`, 0 for all.
         on_gpu: batches go to a GPU, so pinned memory helps.
+        margins: what the augmentation draws in from around a patch, see `CropDataset`.
 
     Raises:
         ConfigError: training and validation share a case, or a size is not positive.
@@ -92,6 +93,7 @@ class CropDataModule(pl.LightningDataModule):
         cache: str = "none",
         max_val_cases: int = 0,
         on_gpu: bool = False,
+        margins: Callable[[int, Vox], tuple[Vox, Vox] | None] | None = None,
     ) -> None:
         super().__init__()
         shared = sorted(set(data.train_ids) & set(data.val_ids))
@@ -108,7 +110,8 @@ class CropDataModule(pl.LightningDataModule):
         manifest = Manifest.load(data.manifest)
         source = self._source(manifest, data.train_ids, cache)
         weights = weights_by_file(manifest, data.case_weights)
-        self.crops = CropDataset(source, patch_size, fg_fraction, seed, weights, class_weights, samples_per_file)
+        drawn = fg_fraction, seed, weights, class_weights, samples_per_file, margins
+        self.crops = CropDataset(source, patch_size, *drawn)
         validated = spread(data.val_ids, max_val_cases)
         whole = manifest if data.val_manifest is None else Manifest.load(data.val_manifest)
         self.cases = CaseDataset(self._source(whole, validated, cache)) if validated else None

@@ -118,6 +118,13 @@ def _brightness(value: Any) -> list[float]:
     return [brightness_factor(v) for v in found]
 
 
+def _ends(value: Any) -> list[float]:
+    found = numbers(value)
+    if len(found) != 2 or found[0] > found[1]:
+        raise NotThis("two numbers, lowest <= highest")
+    return [float(v) for v in found]
+
+
 def _upper(value: Any) -> float:
     return float(max(numbers(value)))
 
@@ -279,7 +286,9 @@ INTENSITY: dict[str, Entry] = {
         search="upper",
     ),
     "flip": _key("augmentation.flip_p", _flip, "old flips were along x and y; fran's flip_p is one for each axis"),
-    "shift": "fran has no additive shift of intensity yet: brightness, contrast, gamma",
+    "shift": _key(
+        "augmentation.shift_range", _ends, "added to the normalised image, then as now", p_key="augmentation.shift_p"
+    ),
     "brightness": _unused("scale changed brightness"),
     "noise_ub": _unused("noise was the one in use"),
     "noise_monai": _unused("noise was the one in use"),
@@ -305,7 +314,7 @@ AFFINE: dict[str, Entry] = {
     "scale_ranges": _key("augmentation.scale_range", _pair),
     "p": Rule(("augmentation.rotation_p", "augmentation.scale_p"), number, "fran draws rotation and zoom apart"),
     "translate_factor": _unused("a share of the side then, translation_mm in fran"),
-    "shear": _unused("fran has no shear"),
+    "shear": _unused("in fran shear_deg"),
 }
 LOSS: dict[str, Entry] = {
     "ce_weight": _key("trainer.loss.class_weights", _class_weights),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from fran.augmentation.batched import BatchAugmentation
-from fran.augmentation.settings import AugmentationSettings, safe_flips
+from fran.augmentation.settings import safe_flips
 from fran.data.datamodule import CropDataModule
 from fran.errors import ConfigError, FranError
 from fran.io.checkpoint import BEST, FORMAT, LAST
@@ -165,27 +166,34 @@ def make_datamodule(spec: TrainSpec, *, on_gpu: bool) -> CropDataModule:
         cache=settings.cache,
         max_val_cases=settings.max_val_cases,
         on_gpu=on_gpu,
+        margins=augmentation_of(spec).margins,
     )
+
+
+def augmentation_of(spec: TrainSpec) -> BatchAugmentation:
+    """Augmentation of a training: without mirroring along an axis on which label names tell sides apart."""
+    augmentation = spec.augmentation
+    names = spec.data.labels.channel_names[1:]
+    flips = augmentation.flip_p if augmentation.flip_lateral_labels else safe_flips(augmentation.flip_p, names)
+    return BatchAugmentation(replace(augmentation, flip_p=list(flips)), spec.spacing_mm)
 
 
 def make_module(spec: TrainSpec, network: nn.Module, budget: Budget) -> SegmentationModule:
     """Lightning module of a training."""
-    settings, augmentation = spec.trainer, spec.augmentation
-    names = spec.data.labels.channel_names[1:]
+    settings, augmentation = spec.trainer, augmentation_of(spec)
     check_class_weights(settings.loss.class_weights, spec.data.labels)
-    flips = augmentation.flip_p if augmentation.flip_lateral_labels else safe_flips(augmentation.flip_p, names)
-    if flips != list(augmentation.flip_p):
+    flips = augmentation.settings.flip_p
+    if flips != list(spec.augmentation.flip_p):
         log.info("label names tell sides apart: flip_p becomes %s; augmentation.flip_lateral_labels prevents it", flips)
     layout = torch.channels_last_3d if settings.channels_last else torch.contiguous_format
     network = network.to(memory_format=layout)  # type: ignore[call-overload]  # torch's stubs lack the 3-D layout
     if settings.compile:
         network.compile()  # in place: the names in the state dict stay
-    augment = AugmentationSettings(**{**vars(augmentation), "flip_p": flips})
     return SegmentationModule(
         network,
         spec.data.labels,
         spec.patch_size,
-        augmentation=BatchAugmentation(augment, spec.spacing_mm),
+        augmentation=augmentation,
         optimiser=settings.optimiser,
         loss=settings.loss,
         budget=budget,

@@ -155,8 +155,13 @@ class SegmentationModule(pl.LightningModule):
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Normalise; in training also augment. IMAGE becomes float32."""
         image, lm, window = normalise_stored(batch[keys.IMAGE], batch[keys.WINDOW]), batch[keys.LM], batch[keys.WINDOW]
+        surroundings = batch.pop(keys.WIDE, [])
         if self.trainer.training and self.augmentation is not None:
-            image, lm = self.augmentation(image, lm, batch[keys.SEED], floor_of(window))
+            wide = {
+                row: (normalise_stored(box[None], window[row : row + 1])[0], channels)
+                for row, box, channels in surroundings
+            }
+            image, lm = self.augmentation(image, lm, batch[keys.SEED], floor_of(window), wide)
         return {**batch, keys.IMAGE: image.contiguous(memory_format=self.layout), keys.LM: lm}
 
     def on_train_start(self) -> None:

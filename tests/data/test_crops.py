@@ -47,6 +47,26 @@ def test_samples_follow_from_seed_and_index_alone(source):
     assert len({s[keys.SEED] for s in first}) == 8
 
 
+def test_a_sample_that_moves_is_read_with_its_surroundings(source):
+    margins = {0: ((3, 0, 1), (0, 2, 40)), 1: None}
+    plain = CropDataset(source, PATCH, seed=3)
+    crops = CropDataset(source, PATCH, seed=3, margins=lambda seed, size: margins[seed % 2])
+    found = [crops[i] for i in range(8)]
+    assert {keys.WIDE in s for s in found} == {True, False}
+    for index, sample in enumerate(found):
+        assert all(np.array_equal(sample[k], v) for k, v in plain[index].items()), "the crop itself is the same"
+        if keys.WIDE in sample:
+            image, channels = sample[keys.WIDE]
+            assert image.shape == channels.shape == (23, 18, 53)
+            assert (image[..., -1] == source.volume(sample[keys.CASE_ID])[0].min()).all(), "beyond the volume"
+            assert np.array_equal(image[3:23, 0:16, 1:13], sample[keys.IMAGE])
+    batch = collate(found[:4])
+    rows = [row for row, *_ in batch[keys.WIDE]]
+    assert rows == [i for i in range(4) if keys.WIDE in found[i]]
+    assert all(image.shape == lm.shape == (1, 23, 18, 53) for _, image, lm in batch[keys.WIDE])
+    assert keys.WIDE not in collate([plain[0]])
+
+
 def test_every_case_comes_once_before_any_comes_again(source):
     crops = CropDataset(source, PATCH, seed=0)
     n = len(source)

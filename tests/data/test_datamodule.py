@@ -4,10 +4,13 @@ import pytest
 import torch
 
 from fran import keys
+from fran.augmentation.batched import BatchAugmentation
+from fran.augmentation.settings import AugmentationSettings
 from fran.data.datamodule import CropDataModule, DataSpec, resolve_workers, spread
 from fran.errors import ConfigError, StoreError
 
 PATCH = (16, 16, 8)
+SPACING_MM = (1.0, 1.2, 2.5)
 
 
 @pytest.fixture
@@ -15,23 +18,34 @@ def data(manifest, labels, ct_properties):
     return DataSpec(manifest.folder, ("case0", "case1", "case2"), ("case3", "case4"), labels, ct_properties)
 
 
-def batches(data, workers, samples_per_file=1):
-    module = CropDataModule(data, PATCH, 2, 3, seed=5, num_workers=workers, samples_per_file=samples_per_file)
+def batches(data, workers, **options):
+    module = CropDataModule(data, PATCH, 2, 3, seed=5, num_workers=workers, **options)
     module.setup("fit")
     loader = module.train_dataloader()
     loader.sampler.set_epoch(1)
     return list(loader)
 
 
+def same(a, b):
+    """Whether two batches are equal, voxel by voxel and after augmentation."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return a == b
+
+
 @pytest.mark.parametrize("samples_per_file", [1, 3])
 def test_batches_do_not_depend_on_the_number_of_workers(data, samples_per_file):
-    alone, shared = (batches(data, workers, samples_per_file) for workers in (0, 2))
+    moving = BatchAugmentation(AugmentationSettings(rotation_p=0.5), SPACING_MM)
+    options = {"samples_per_file": samples_per_file, "margins": moving.margins}
+    alone, shared = (batches(data, workers, **options) for workers in (0, 2))
     assert len(alone) == 3
+    assert any(keys.WIDE in batch for batch in alone)
     for a, b in zip(alone, shared, strict=True):
-        assert a[keys.CASE_ID] == b[keys.CASE_ID]
-        assert a[keys.SEED] == b[keys.SEED]
-        assert torch.equal(a[keys.IMAGE], b[keys.IMAGE])
-        assert torch.equal(a[keys.LM], b[keys.LM])
+        assert same(a, b)
     assert alone[0][keys.IMAGE].shape == (2, 1, *PATCH)
 
 

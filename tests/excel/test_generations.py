@@ -173,6 +173,14 @@ def test_settings_and_their_units(imported: Import) -> None:
     assert {"override /plan": "plan2"} in preset["defaults"]
 
 
+def test_the_additive_shift_and_its_search(imported: Import) -> None:
+    found = imported(EARLY)
+    augmentation = values(found, "augmentation/book")
+    assert (augmentation["shift_range"], augmentation["shift_p"]) == ([-1.0, 1.0], 0.1)
+    space = Space.from_yaml(found.files["conf/space/book.yaml"]).to_plain()
+    assert space["augmentation.shift_range"] == {"domain": "double_range", "low": [-1.0, -0.5], "high": [0.5, 1.0]}
+
+
 def test_the_search_space(imported: Import) -> None:
     space = Space.from_yaml(imported(SHEETS).files["conf/space/book.yaml"]).to_plain()
     assert space["model.filters"] == {"domain": "choice", "options": [16, 32]}
