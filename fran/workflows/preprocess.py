@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fran.errors import ConfigError, problems_table
 from fran.workflows.dry_run import say_stages
@@ -76,10 +76,10 @@ def num_processes(data: PlanData, how: PreprocessConfig) -> int:
 def _say(stage: str, summary: Summary) -> None:
     if summary.notes:
         log.info("%s: %d to know about\n%s", stage, len(summary.notes), problems_table(summary.notes))
-    made: Any = summary.done + summary.adopted
+    adopted = f", {summary.adopted} adopted as they were" if summary.adopted else ""
     log.info(
-        "%s: %d cases preprocessed in %.1f s, %d were there already: %s",
-        *(stage, made, summary.seconds, summary.skipped, summary.folder),
+        "%s: %d cases preprocessed in %.1f s%s, %d were there already: %s",
+        *(stage, summary.done, summary.seconds, adopted, summary.skipped, summary.folder),
     )
 
 
