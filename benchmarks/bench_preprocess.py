@@ -55,7 +55,7 @@ def patch_ms(folder: Path, edge: int, reads: int) -> float:
 
 def measure(args: argparse.Namespace, work: Path) -> dict[str, object]:
     jobs = find_jobs(args.folder, args.modality)
-    params = SourceParams(tuple(args.spacing))
+    params = SourceParams(tuple(args.spacing), clip_hu=tuple(args.clip_hu) if args.clip_hu else None)
     out = folder_of(work, params)
     first = run_stage(jobs, params, out, args.num_processes)
     peak = [resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
@@ -81,6 +81,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="folder with images/ and lms/")
     parser.add_argument("--spacing", type=float, nargs=3, default=[1.5, 1.5, 3.0], metavar=("X", "Y", "Z"))
     parser.add_argument("--modality", default="CT")
+    parser.add_argument("--clip-hu", type=int, nargs=2, metavar=("LOW", "HIGH"))
     parser.add_argument("--num-processes", type=int, default=1)
     parser.add_argument("--patch", type=int, default=96)
     parser.add_argument("--reads", type=int, default=100)

@@ -76,8 +76,8 @@ class Plan:
         vip_label: label value whose Dice per case is reported first.
         half_precision: store images other than CT as float16 in raw units instead of scaled int16.
         clip_hu: store CT clipped to [low, high], which saves a quarter to three quarters of the disk space; null keeps
-            every HU. A window around the project's intensity_clip_range takes nothing from training, which clips to
-            that.
+            every HU. [-900, 3071] takes the noise of air alone; a window around the project's intensity_clip_range
+            takes nothing from training, which clips to that.
     """
 
     plan_name: str = _key("unnamed", read_by="names of runs")

@@ -11,8 +11,10 @@ from fran.datasources.datasource import Datasource
 from fran.datasources.phantom import make_phantoms
 from fran.errors import ConfigError
 from fran.io.manifest import Manifest, ManifestEntry
+from fran.plans.schema import Plan
 from fran.projects.project import Project
 from fran.workflows.entry import Job
+from fran.workflows.plan_data import properties_of
 from fran.workflows.project_drop import project_drop
 from fran.workflows.project_folds import project_folds
 from fran.workflows.project_groups import project_groups
@@ -47,6 +49,20 @@ def config(tmp_path: Path) -> dict[str, object]:
 
 def job(config: object) -> Job:  # type: ignore[type-arg]
     return Job(config, {}, {}, ())
+
+
+def test_a_plan_that_clips_what_networks_look_at_is_said(
+    config: dict,  # type: ignore[type-arg]
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    project = Project("organs", folders_of(config["paths"], config["project"]))
+    low, high = (int(v) for v in project.properties["intensity_clip_range"])
+    wide = properties_of(project, Plan(clip_hu=[low - 50, high + 50]))
+    assert wide == properties_of(project, Plan()) == project.properties and not caplog.records
+    narrow = properties_of(project, Plan(clip_hu=[low + 9, high + 50]))
+    assert narrow["intensity_clip_range"][0] == low + 9 and "what it cuts off is not seen" in caplog.text
+    with pytest.raises(ConfigError, match="clip_hu: expected a window around"):
+        properties_of(project, Plan(clip_hu=[high + 50, high + 90]))
 
 
 def test_status_is_text_for_people(config: dict, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[type-arg]
