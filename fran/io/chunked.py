@@ -42,8 +42,8 @@ def _blosc() -> ModuleType:
     return module
 
 
-def chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Edges near ``TARGET_EDGE_VOX`` that divide each side as evenly as possible, so that little is padded.
+def chunk_shape(shape: tuple[int, ...], edge: int = TARGET_EDGE_VOX) -> tuple[int, ...]:
+    """Edges near ``edge`` that divide each side as evenly as possible, so that little is padded.
 
     They are multiples of 4 where the side allows it: rows of voxels are copied quicker.
 
@@ -51,7 +51,7 @@ def chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
         >>> chunk_shape((250, 33, 7))
         (36, 33, 7)
     """
-    return tuple(min(n, -(-n // (-(-n // TARGET_EDGE_VOX) * 4)) * 4) for n in shape)
+    return tuple(min(n, -(-n // (-(-n // edge) * 4)) * 4) for n in shape)
 
 
 def write_chunked(group: h5py.Group, name: str, array: NDArray[Any], fill: float) -> None:

@@ -14,7 +14,6 @@ from fran.io.casefile import CaseReader
 from fran.preprocessing.boxes import union
 from fran.preprocessing.chain import GeometryChain
 from fran.preprocessing.foreground import Box
-from fran.preprocessing.keys import stage_key
 from fran.preprocessing.relabelling import SAME_LABELS, Relabelling
 from fran.preprocessing.stages.crop import (
     Cut,
@@ -26,19 +25,19 @@ from fran.preprocessing.stages.crop import (
     padded_part,
     read_guide,
 )
+from fran.preprocessing.stages.derived import DerivedStage
 from fran.preprocessing.stages.parts import ChildJob, relabelled
-from fran.preprocessing.stages.stage import Made, Stage
+from fran.preprocessing.stages.stage import Made
 
 
 @dataclass(frozen=True)
-class LbdStage:
+class LbdStage(DerivedStage):
     """Crop to the bounding box of the labels, plus a margin, at least of patch size.
 
     The box is made around the case's own labels; with imported label maps around those, and with merged ones around
     both. A case without any is cut to a patch at its centre.
 
     Attributes:
-        parent: stage whose files are read.
         cut: size, margin, foreground sample.
         remapping: of the label map, after the box was made.
         imported: label maps of another origin.
@@ -46,9 +45,7 @@ class LbdStage:
 
     name: ClassVar[str] = "lbd"
     version: ClassVar[int] = 1
-    many_files: ClassVar[bool] = False
 
-    parent: Stage
     cut: Cut
     remapping: Relabelling = SAME_LABELS
     imported: Imported | None = None
@@ -64,17 +61,13 @@ class LbdStage:
         imported = self.imported.to_dict() if self.imported else None
         return self.cut.to_dict() | {"remapping": self.remapping.to_dict(), "imported": imported}
 
-    def key(self) -> str:
-        """Content address of the stage with these parameters."""
-        return stage_key(self.parent.key(), self.to_dict(), self.version, self.name)
-
-    def case_key(self, job: ChildJob) -> str:
-        """Content address of one case; the guide's digest is known."""
+    def case_params(self, job: ChildJob) -> dict[str, Any]:
+        """The part of :meth:`to_dict` that one case depends on; what it imports is known by its digest."""
         params = self.cut.to_dict() | {"remapping": self.remapping.at(job.datasource).canonical()}
         if self.imported is not None and job.guide is not None:
             params["imported"] = self.imported.remapping.at(job.datasource).canonical()
             params["merge"] = self.imported.merge
-        return stage_key(job.origins, params, self.version, self.name)
+        return params
 
     def guide_folder(self, datasource: str) -> Path | None:
         """Imported label maps of a datasource."""

@@ -11,14 +11,14 @@ from fran.io.casefile import CaseReader
 from fran.preprocessing.boxes import grid_starts, union
 from fran.preprocessing.chain import GeometryChain
 from fran.preprocessing.foreground import Box
-from fran.preprocessing.keys import stage_key
 from fran.preprocessing.stages.crop import Cut
+from fran.preprocessing.stages.derived import DerivedStage
 from fran.preprocessing.stages.parts import ChildJob, Part, write_part
-from fran.preprocessing.stages.stage import Made, Stage, part_file
+from fran.preprocessing.stages.stage import Made, part_file
 
 
 @dataclass(frozen=True)
-class PbdStage:
+class PbdStage(DerivedStage):
     """Patches on a regular grid over the box of the labels and its margin.
 
     The last patch on an axis is pushed back to end with the box, so that none is padded but where the volume itself is
@@ -26,7 +26,7 @@ class PbdStage:
     so on, x slowest.
 
     Attributes:
-        parent: stage whose files are read; from mode ``source`` straight on, this is what is called ``sourcepbd``.
+        parent: stage whose files are read; with a ``source`` stage, this is what is called ``sourcepbd``.
         cut: patch size, margin, foreground sample.
         overlap: least share of a patch that neighbours have in common, 0 up to but not 1.
     """
@@ -35,7 +35,6 @@ class PbdStage:
     version: ClassVar[int] = 1
     many_files: ClassVar[bool] = True
 
-    parent: Stage
     cut: Cut
     overlap: float = 0.0
 
@@ -52,17 +51,9 @@ class PbdStage:
         """JSON-able form, in which equal meanings are equal."""
         return self.cut.to_dict() | {"patch_overlap": float(self.overlap)}
 
-    def key(self) -> str:
-        """Content address of the stage with these parameters."""
-        return stage_key(self.parent.key(), self.to_dict(), self.version, self.name)
-
-    def case_key(self, job: ChildJob) -> str:
-        """Content address of one case's patches."""
-        return stage_key(job.origins, self.to_dict(), self.version, self.name)
-
-    def guide_folder(self, datasource: str) -> Path | None:
-        """The stage reads case files alone."""
-        return None
+    def case_params(self, job: ChildJob) -> dict[str, Any]:
+        """All of :meth:`to_dict`."""
+        return self.to_dict()
 
     def process(self, job: ChildJob, key: str, folder: Path) -> Made:
         """Cut one case into patches.

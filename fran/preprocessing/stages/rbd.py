@@ -11,21 +11,20 @@ from fran.io.casefile import CaseReader
 from fran.labels import Remapping
 from fran.preprocessing.chain import GeometryChain
 from fran.preprocessing.foreground import Box
-from fran.preprocessing.keys import stage_key
 from fran.preprocessing.relabelling import SAME_LABELS, Relabelling
 from fran.preprocessing.stages.crop import Cut, Imported, cut_case, labels_in, no_foreground, read_guide
+from fran.preprocessing.stages.derived import DerivedStage
 from fran.preprocessing.stages.parts import ChildJob, relabelled
-from fran.preprocessing.stages.stage import Made, Stage
+from fran.preprocessing.stages.stage import Made
 
 
 @dataclass(frozen=True)
-class RbdStage:
+class RbdStage(DerivedStage):
     """Crop to the bounding box of a localiser's regions, plus a margin, at least of patch size.
 
     A case in which the localiser has found none of them is kept whole: nothing says where to cut.
 
     Attributes:
-        parent: stage whose files are read.
         cut: size, margin, foreground sample.
         localiser: the label maps that the localiser predicted, or that were imported in its place.
         regions: their label values, after their remapping, to crop to; None is all of them.
@@ -34,9 +33,7 @@ class RbdStage:
 
     name: ClassVar[str] = "rbd"
     version: ClassVar[int] = 1
-    many_files: ClassVar[bool] = False
 
-    parent: Stage
     cut: Cut
     localiser: Imported
     regions: tuple[int, ...] | None = None
@@ -54,15 +51,10 @@ class RbdStage:
         """JSON-able form, in which equal meanings are equal; the regions' maps are part of each case's key."""
         return self._shared() | {"localiser": self.localiser.to_dict(), "remapping": self.remapping.to_dict()}
 
-    def key(self) -> str:
-        """Content address of the stage with these parameters."""
-        return stage_key(self.parent.key(), self.to_dict(), self.version, self.name)
-
-    def case_key(self, job: ChildJob) -> str:
-        """Content address of one case; the guide's digest is known."""
-        params = self._shared() | {"remapping": self.remapping.at(job.datasource).canonical()}
-        params["imported"] = self.localiser.remapping.at(job.datasource).canonical()
-        return stage_key(job.origins, params, self.version, self.name)
+    def case_params(self, job: ChildJob) -> dict[str, Any]:
+        """The part of :meth:`to_dict` that one case depends on; what the localiser found is known by its digest."""
+        own, guides = (part.at(job.datasource).canonical() for part in (self.remapping, self.localiser.remapping))
+        return self._shared() | {"remapping": own, "imported": guides}
 
     def guide_folder(self, datasource: str) -> Path | None:
         """The localiser's predictions."""

@@ -54,8 +54,9 @@ class Made:
 class Stage(Protocol):
     """A frozen dataclass: everything that decides what its case files hold, and nothing else.
 
-    A new mode is one such class in a module of this package, a line in :mod:`fran.preprocessing.stages`, and a row in
-    the contract test.
+    A new mode is one such class in a module of this package, most likely a
+    :class:`fran.preprocessing.stages.derived.DerivedStage`, its line in ``plan_stages.BUILDERS``, and a row in the
+    contract test.
     """
 
     name: ClassVar[str]

@@ -11,19 +11,18 @@ from numpy.typing import NDArray
 
 from fran.io.casefile import CaseReader, Vox
 from fran.preprocessing.chain import GeometryChain
-from fran.preprocessing.keys import stage_key
 from fran.preprocessing.relabelling import SAME_LABELS, Relabelling
 from fran.preprocessing.resampling import resample_image, resample_labels
+from fran.preprocessing.stages.derived import DerivedStage
 from fran.preprocessing.stages.parts import WITH_SAMPLE, ChildJob, Part, Sampling, relabelled, write_part
-from fran.preprocessing.stages.stage import Made, Stage, case_file
+from fran.preprocessing.stages.stage import Made, case_file
 
 
 @dataclass(frozen=True)
-class WholeStage:
+class WholeStage(DerivedStage):
     """Resize to a shape, as a spacing is reached: images without aliasing, label maps by the largest share.
 
     Attributes:
-        parent: stage whose files are read.
         patch_size: shape (x, y, z) of every case.
         sampling: of the foreground.
         remapping: of the label map, after it was resized.
@@ -31,9 +30,7 @@ class WholeStage:
 
     name: ClassVar[str] = "whole"
     version: ClassVar[int] = 1
-    many_files: ClassVar[bool] = False
 
-    parent: Stage
     patch_size: Vox
     sampling: Sampling = WITH_SAMPLE
     remapping: Relabelling = SAME_LABELS
@@ -50,18 +47,9 @@ class WholeStage:
         """JSON-able form, in which equal meanings are equal."""
         return self._shared() | {"remapping": self.remapping.to_dict()}
 
-    def key(self) -> str:
-        """Content address of the stage with these parameters."""
-        return stage_key(self.parent.key(), self.to_dict(), self.version, self.name)
-
-    def case_key(self, job: ChildJob) -> str:
-        """Content address of one case."""
-        params = self._shared() | {"remapping": self.remapping.at(job.datasource).canonical()}
-        return stage_key(job.origins, params, self.version, self.name)
-
-    def guide_folder(self, datasource: str) -> Path | None:
-        """The stage reads case files alone."""
-        return None
+    def case_params(self, job: ChildJob) -> dict[str, Any]:
+        """The part of :meth:`to_dict` that one case depends on."""
+        return self._shared() | {"remapping": self.remapping.at(job.datasource).canonical()}
 
     def process(self, job: ChildJob, key: str, folder: Path) -> Made:
         """Resize one case.
