@@ -23,12 +23,13 @@ from fran.labels import LabelScheme
 from fran.networks.build import build_network, check_patch_size, fill_spec
 from fran.training.callbacks import AtomicCheckpointIO, BudgetEnd, PlateauRate, RunFiles
 from fran.training.ema import WeightAverage
+from fran.training.finetune import check_unseen, start_from
 from fran.training.hardware import resolve_accelerator, resolve_precision, use_hardware
 from fran.training.interrupt import StopOnSignal, StopRequest
 from fran.training.module import SegmentationModule, ValidationSettings
 from fran.training.progress import ProgressLine
 from fran.training.quiet import quiet_lightning
-from fran.training.resume import CheckpointState, check_same_model, find_resume
+from fran.training.resume import CheckpointState, check_same_model, find_resume, stored_init
 from fran.training.schedule import Budget
 from fran.training.spec import FitResult, TrainSpec
 
@@ -74,7 +75,8 @@ def fit(
     torch.manual_seed(settings.seed)
     if network is None:
         network = build_network(network_spec, spec.trusted)
-    module = make_module(spec, network, budget)
+    meta["init"] = stored_init(start) if start is not None else carry_over(spec, network, network_spec)
+    module = make_module(spec, network, budget, meta["init"].get("carried", ()))
     files = RunFiles(spec.run_folder, metric_columns(names_in_order(spec.data.labels, spec.vip_label)), budget)
     end = BudgetEnd(budget, settings.early_stopping_epochs, files)
     # BudgetEnd reads what RunFiles wrote in the epoch before: a stop one epoch late saves an order between callbacks
@@ -100,6 +102,18 @@ def check_resume(spec: TrainSpec, run_folder: Path) -> None:
     """
     data = make_datamodule(spec, on_gpu=False)
     resume_point(run_folder, checkpoint_meta(spec, complete_network(spec), data))
+
+
+def check_init(spec: TrainSpec) -> None:
+    """Refuse weights that the training cannot start with, before anything is written.
+
+    Raises:
+        ConfigError, StoreError: see `fran.training.finetune.start_from`.
+    """
+    if spec.init_from is not None:
+        filled = complete_network(spec)
+        check_unseen(spec.init_from, spec.project, spec.data.val_ids)
+        start_from(build_network(filled, spec.trusted), filled, spec.data.labels, spec.init_from, spec.trusted)
 
 
 def resume_point(path: Path, meta: Mapping[str, Any]) -> Path:
@@ -178,7 +192,18 @@ def augmentation_of(spec: TrainSpec) -> BatchAugmentation:
     return BatchAugmentation(replace(augmentation, flip_p=list(flips)), spec.spacing_mm)
 
 
-def make_module(spec: TrainSpec, network: nn.Module, budget: Budget) -> SegmentationModule:
+def carry_over(spec: TrainSpec, network: nn.Module, network_spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Let `network` start from another run where the training says so; what was taken, as plain data."""
+    if spec.init_from is None:
+        return {}
+    check_unseen(spec.init_from, spec.project, spec.data.val_ids)
+    taken = start_from(network, network_spec, spec.data.labels, spec.init_from, spec.trusted)
+    for line in taken.lines():
+        log.info("%s", line)
+    return taken.plain()
+
+
+def make_module(spec: TrainSpec, network: nn.Module, budget: Budget, carried: Sequence[str] = ()) -> SegmentationModule:
     """Lightning module of a training."""
     settings, augmentation = spec.trainer, augmentation_of(spec)
     check_class_weights(settings.loss.class_weights, spec.data.labels)
@@ -199,6 +224,7 @@ def make_module(spec: TrainSpec, network: nn.Module, budget: Budget) -> Segmenta
         budget=budget,
         validation=ValidationSettings(settings.val_overlap, settings.val_tile_batch),
         channels_last=settings.channels_last,
+        carried=carried,
     )
 
 

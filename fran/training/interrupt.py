@@ -92,13 +92,12 @@ class StopOnSignal(Checkpoint):
         self._before_validation: dict[str, Any] | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """From here a stop waits for the end of a step. Lightning has put handlers of its own in between."""
+        """From here a stop waits for the end of a step, after the last for that of the training.
+
+        Lightning has put handlers of its own in between.
+        """
         self.request.listen()
         self.request.deferred = True
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """There is no step any more whose end could be waited for."""
-        self.request.deferred = False
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop between epochs: the checkpoint is there."""

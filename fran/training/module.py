@@ -98,6 +98,7 @@ class SegmentationModule(pl.LightningModule):
         budget: of the whole training.
         validation: see `ValidationSettings`.
         channels_last: memory layout channels_last_3d.
+        carried: names of the network's parameters that came from another run.
 
     Logs `train/loss`, `train/lr`, `train/data_wait_share`, `train/patches_per_s`, `val/dice` (mean over labels),
     `val/dice_<label name>` (mean over the cases that annotate the label and have it in prediction or reference) and
@@ -117,6 +118,7 @@ class SegmentationModule(pl.LightningModule):
         budget: Budget,
         validation: ValidationSettings | None = None,
         channels_last: bool = False,
+        carried: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.network = network
@@ -127,6 +129,7 @@ class SegmentationModule(pl.LightningModule):
         self.validation = validation or ValidationSettings()
         self.layout = torch.channels_last_3d if channels_last else torch.contiguous_format
         self.case_dice: dict[str, NDArray[np.float64]] = {}
+        self.carried = frozenset(carried)
         self.pace = Pace.begin()
         self.epoch_loss = LossMean()
         self._recent: list[tuple[Tensor, list[str]]] = []
@@ -138,7 +141,8 @@ class SegmentationModule(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """One optimiser; the learning rate is set at each step from the progress."""
         # a fused optimiser unscales gradients itself, which excludes clipping under fp16
-        return make_optimiser(self.network, self.optimiser, fused=self.trainer.precision != "16-mixed")
+        fused = self.trainer.precision != "16-mixed"
+        return make_optimiser(self.network, self.optimiser, carried=self.carried, fused=fused)
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
         """Limit the norm of the gradient; Lightning's own way refuses fused optimisers even under bf16."""

@@ -106,6 +106,12 @@ def check_same_model(path: Path, meta: Mapping[str, Any]) -> None:
     check_same_cases(path, stored, meta)
 
 
+def stored_init(path: Path) -> dict[str, Any]:
+    """What the run of a checkpoint started from, see `fran.training.finetune`."""
+    found: dict[str, Any] = read_checkpoint(path)[SECTION].get("init", {})
+    return found
+
+
 def check_same_cases(path: Path, stored: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
     """Refuse to validate on cases that the run was trained on so far; say what else changed about the cases.
 

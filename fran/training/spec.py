@@ -32,6 +32,7 @@ class TrainSpec:
         label_origin: what each label of each datasource became, one plain row each, recorded in the checkpoint.
         folds_digest: of the frozen folds, recorded in the checkpoint: runs with equal ones can be compared.
         config: the resolved configuration, recorded in the checkpoint.
+        init_from: run folder or checkpoint whose weights the network starts with, see `fran.training.finetune`.
         versions, git_commit, datasets: recorded in the checkpoint; `datasets` besides train and val ids.
     """
 
@@ -55,6 +56,7 @@ class TrainSpec:
     versions: Mapping[str, str] = field(default_factory=dict)
     git_commit: str = ""
     datasets: Mapping[str, Any] = field(default_factory=dict)
+    init_from: Path | None = None
 
 
 @dataclass(frozen=True)

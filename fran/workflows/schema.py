@@ -145,6 +145,7 @@ class TrainConfig(Plan):
     fold: Any = 0
     run: str | None = None
     resume: str | None = None
+    init_from: str | None = None
 
 
 @dataclass

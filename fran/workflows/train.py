@@ -39,7 +39,7 @@ OVERRIDES = "overrides.json"
 
 def train(job: Job[TrainConfig]) -> None:
     """Preprocess what is missing, train, log to MLflow, and say what to run next."""
-    from fran.training.fit import check_resume, fit
+    from fran.training.fit import check_init, check_resume, fit
 
     project = existing_project(job.config.paths, job.config.project)
     if job.config.resume:
@@ -49,7 +49,9 @@ def train(job: Job[TrainConfig]) -> None:
     split = _split(project, config)
     say_notes(data.flow)
     # the network is tried before hours of preprocessing, the run folder is made after it
-    _try_network(_spec(job, project, data, split, Path()))
+    trial = _spec(job, project, data, split, Path())
+    _try_network(trial)
+    check_init(trial)
     if config.dry_run:
         run = project.folders.checkpoints / (config.resume or config.run or _next_name(job, project))
         say_stages(job, project)
@@ -132,6 +134,7 @@ def _spec(job: Job[TrainConfig], project: Project, plan_data: PlanData, split: S
         config=job.plain,
         versions=package_versions(),
         git_commit=git_commit() or "",
+        init_from=_init_from(project, config),
     )
 
 
@@ -230,13 +233,21 @@ def _next_name(job: Job[TrainConfig], project: Project) -> str:
     return next_run_name(project.folders.checkpoints, job.config.plan_name, job.choices["model"], job.config.fold)
 
 
-def _run_folder(project: Project, name: str) -> Path:
+def _run_folder(project: Project, name: str, setting: str = "resume") -> Path:
     parent = project.folders.checkpoints
     folder = parent / name
     if not folder.is_dir():
         known = sorted(p.name for p in parent.iterdir()) if parent.is_dir() else []
-        raise StoreError(f"resume: no run '{name}' in {parent}; {choices(name, known)}")
+        raise StoreError(f"{setting}: no run '{name}' in {parent}; {choices(name, known)}")
     return folder
+
+
+def _init_from(project: Project, config: TrainConfig) -> Path | None:
+    """Run folder or checkpoint to start from; a resumed run has started and does not need it any more."""
+    if config.init_from is None or config.resume:
+        return None
+    given = Path(config.init_from).expanduser()
+    return given if given.exists() else _run_folder(project, config.init_from, "init_from")
 
 
 def _as_before(job: Job[TrainConfig], run_folder: Path) -> Job[TrainConfig]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,26 +30,36 @@ def two_sources(tmp_path_factory):
     return made
 
 
-@pytest.fixture
-def make_spec(manifest, tmp_path):
-    """Function: keyword arguments of `TrainerSettings` to a `TrainSpec` of a small training."""
+def small_spec(manifest, parent, network=None, *, name="run-1", augmentation=None, lr=1e-2, train=3, **trainer):
+    """A `TrainSpec` of a small training in the folder `name` of `parent`; the rest is for `TrainerSettings`."""
     from fran.data.datamodule import DataSpec
     from fran.training.fit import TrainSpec
     from fran.training.settings import OptimiserSettings, TrainerSettings, no_augmentation
 
-    def make(network=None, *, name="run-1", augmentation=None, lr=1e-2, train=3, **trainer):
-        folder = tmp_path / name
-        folder.mkdir(exist_ok=True)
-        ids = sorted(manifest.cases)
-        data = DataSpec(manifest.folder, tuple(ids[:train]), tuple(ids[3:]), phantoms.LABELS, phantoms.CT_PROPERTIES)
-        plain = {"max_epochs": 2, "steps_per_epoch": 3, "batch_size": 2, "accelerator": "cpu", "val_every_n_epochs": 1}
-        settings = TrainerSettings(
-            **{**plain, "precision": "32-true", "progress": False, **trainer}, optimiser=OptimiserSettings(lr=lr)
-        )
-        network = network or {"_target_": "torch.nn.Conv3d", "kernel_size": 3, "padding": 1}
-        augment = augmentation or no_augmentation()
-        return TrainSpec(
-            folder, data, network, (24, 16, 16), phantoms.SPACING_MM, settings, augment, project="p", fold=0
-        )
+    folder = parent / name
+    folder.mkdir(exist_ok=True)
+    ids = sorted(manifest.cases)
+    data = DataSpec(manifest.folder, tuple(ids[:train]), tuple(ids[3:]), phantoms.LABELS, phantoms.CT_PROPERTIES)
+    plain = {"max_epochs": 2, "steps_per_epoch": 3, "batch_size": 2, "accelerator": "cpu", "val_every_n_epochs": 1}
+    settings = TrainerSettings(
+        **{**plain, "precision": "32-true", "progress": False, **trainer}, optimiser=OptimiserSettings(lr=lr)
+    )
+    network = network or {"_target_": "torch.nn.Conv3d", "kernel_size": 3, "padding": 1}
+    augment = augmentation or no_augmentation()
+    return TrainSpec(folder, data, network, (24, 16, 16), phantoms.SPACING_MM, settings, augment, project="p", fold=0)
 
-    return make
+
+@pytest.fixture
+def make_spec(manifest, tmp_path):
+    """Function: keyword arguments of `TrainerSettings` to a `TrainSpec` of a small training."""
+    return partial(small_spec, manifest, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def trained(manifest, tmp_path_factory):
+    """Folder of a run of a small DynUNet that has learnt something."""
+    from fran.training.fit import fit
+
+    network = {"_target_": "fran.networks.dynunet.dynunet", "filters": 8, "max_filters": 32}
+    folder = tmp_path_factory.mktemp("trained")
+    return fit(small_spec(manifest, folder, network, steps_per_epoch=40, max_epochs=1, val_every_n_epochs=0)).run_folder
