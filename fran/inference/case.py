@@ -64,8 +64,8 @@ class Segmenter(Protocol):
     def prepare(self, volume: Volume) -> Any:
         """What the network needs of a volume."""
 
-    def run(self, prepared: Any, on_batch: OnBatch | None = None) -> Prediction:
-        """The label map of a prepared case."""
+    def run(self, prepared: Any, on_batch: OnBatch | None = None, probabilities: Path | None = None) -> Prediction:
+        """The label map of a prepared case; with `probabilities`, a file of those of the classes too."""
 
     def describe(self) -> dict[str, Any]:
         """What decides the result besides the image, as plain data."""

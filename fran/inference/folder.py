@@ -21,8 +21,9 @@ from fran.geometry import Grid
 from fran.inference.case import Prediction, Segmenter
 from fran.inference.inputs import Inputs, extension_of, find_images
 from fran.inference.memory import room_for
+from fran.inference.probabilities import SUFFIX
 from fran.inference.provenance import differences, provenance, read_record
-from fran.io.files import write_json
+from fran.io.files import atomic_path, write_json
 from fran.io.volume import read_native_grid, read_volume, stem, write_label_map
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,10 @@ class _Case:
     def record(self) -> Path:
         return self.target.with_name(f"{stem(self.target)}.json")
 
+    @property
+    def probabilities(self) -> Path:
+        return self.target.with_name(f"{stem(self.target)}{SUFFIX}")
+
 
 @dataclass(frozen=True, eq=False)
 class _Read:
@@ -96,6 +101,7 @@ def predict_folder(
     progress: bool = True,
     extension: str | None = None,
     ram: int | None = None,
+    save_probabilities: bool = False,
 ) -> FolderReport:
     """Write the label map of every image, and beside it ``<stem>.json``, which says how it was made.
 
@@ -111,6 +117,7 @@ def predict_folder(
         progress: show a bar on standard error.
         extension: one of `EXTENSIONS` for the label maps; null is that of each image.
         ram: bytes that the process may take in all: an image is not read ahead where it would not fit.
+        save_probabilities: write those of the classes too, as ``<stem>_probabilities.h5``.
 
     Raises:
         ConfigError: impossible output or extension.
@@ -122,7 +129,7 @@ def predict_folder(
     for case in cases:
         if case.target.resolve() == case.image.resolve():
             raise ConfigError(f"output: {output} holds the image {case.image.name} itself; choose another folder")
-    with _Line(predictor, overwrite, ram) as line, _bar(progress) as bar:
+    with _Line(predictor, _Wishes(overwrite, save_probabilities, ram)) as line, _bar(progress) as bar:
         task = bar.add_task("predict", total=len(cases), case="", count=f"0/{len(cases)}")
         for number, case in enumerate(cases):
             bar.update(task, completed=number, case=stem(case.image), count=f"{number}/{len(cases)}")
@@ -143,13 +150,22 @@ def predict_folder(
     return report
 
 
+@dataclass(frozen=True)
+class _Wishes:
+    """What is asked for beside the label maps; see `predict_folder`."""
+
+    overwrite: bool
+    probabilities: bool
+    ram: int | None
+
+
 class _Line:
     """Reader, network and writer side by side, one case each."""
 
-    def __init__(self, predictor: Segmenter, overwrite: bool, ram: int | None) -> None:
+    def __init__(self, predictor: Segmenter, wishes: _Wishes) -> None:
         self.results: dict[Path, CaseResult] = {}
         self.problems: dict[Path, CaseProblem] = {}
-        self._predictor, self._overwrite, self._ram = predictor, overwrite, ram
+        self._predictor, self._wishes = predictor, wishes
         self._reader, self._writer = ThreadPoolExecutor(1, "fran-read"), ThreadPoolExecutor(1, "fran-write")
         self._ahead: tuple[_Case, Future[_Read]] | None = None
         self._writing: tuple[_Case, Future[CaseResult]] | None = None
@@ -170,7 +186,7 @@ class _Line:
                 self.results[case.image] = read.finished
                 return
             started = perf_counter()
-            prediction = self._predictor.run(read.prepared, on_batch)
+            prediction = self._run(case, read.prepared, on_batch)
             seconds = read.seconds + perf_counter() - started
             self.finish()
             assert read.native is not None
@@ -180,6 +196,12 @@ class _Line:
             raise
         except _ABOUT_CASE as error:
             self.problems[case.image] = _problem(case.image, error)
+
+    def _run(self, case: _Case, prepared: Any, on_batch: Any) -> Prediction:
+        if not self._wishes.probabilities:
+            return self._predictor.run(prepared, on_batch)
+        with atomic_path(case.probabilities) as temporary:
+            return self._predictor.run(prepared, on_batch, temporary)
 
     def finish(self) -> None:
         """Wait for the label map that is being written."""
@@ -197,11 +219,11 @@ class _Line:
         ahead, self._ahead = self._ahead, None
         if ahead is not None and ahead[0] is case:
             return ahead[1].result()
-        return _read(self._predictor, case, self._overwrite)
+        return _read(self._predictor, case, self._wishes)
 
     def _read_ahead(self, following: _Case | None) -> None:
-        if following is not None and _fits(following.image, self._ram):
-            job = self._reader.submit(_read, self._predictor, following, self._overwrite)
+        if following is not None and _fits(following.image, self._wishes.ram):
+            job = self._reader.submit(_read, self._predictor, following, self._wishes)
             self._ahead = (following, job)
 
 
@@ -213,10 +235,12 @@ def _fits(image: Path, ram: int | None) -> bool:
         return False  # its own turn will say what is wrong with it
 
 
-def _read(predictor: Segmenter, case: _Case, overwrite: bool) -> _Read:
+def _read(predictor: Segmenter, case: _Case, wishes: _Wishes) -> _Read:
     started = perf_counter()
-    if not overwrite and case.target.exists():
-        return _Read(None, None, 0.0, _finished(predictor, case))
+    if not wishes.overwrite and case.target.exists():
+        finished = _finished(predictor, case)
+        if case.probabilities.exists() or not wishes.probabilities:
+            return _Read(None, None, 0.0, finished)
     volume = read_volume(case.image)
     prepared = predictor.prepare(volume)
     return _Read(prepared, volume.native, perf_counter() - started)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fran.inference.case import OnBatch
+from fran.inference.probabilities import ProbabilityFile
 from fran.inference.scores import DiskTensor, ReadSums
 from fran.networks.sliding_window import TileBatch, TilePass, stream
 from fran.networks.sums import PlaneSums
@@ -69,6 +70,7 @@ class Work:
         probabilities: what the scores are; else logits.
         home: device of the sums.
         scratch: folder of a temporary file for them; None keeps them in memory.
+        sink: takes the probabilities; None where they are not wanted.
     """
 
     scores: Sequence[Callable[[Tensor], Tensor]]
@@ -78,6 +80,7 @@ class Work:
     probabilities: bool
     home: torch.device
     scratch: Path | str | None = None
+    sink: ProbabilityFile | None = None
 
 
 def winning_channels(
@@ -112,6 +115,8 @@ def winning_channels(
         started = perf_counter()
         ready = argmax.ready(final)
         argmax.write(scores, out, written, ready)
+        if work.sink is not None:
+            work.sink.write(scores, argmax, written, ready)
         sums.release(min(argmax.keep(final), final))
         written = ready
         seconds += perf_counter() - started

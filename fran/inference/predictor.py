@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -24,6 +25,7 @@ from fran.inference.layout import Layout, Work, winning_channels
 from fran.inference.member import Member, resolve_device, resolve_precision
 from fran.inference.memory import MemoryPlan, Needs, parse_bytes, plan_memory, used_memory
 from fran.inference.mirror import views
+from fran.inference.probabilities import ProbabilityFile
 from fran.io.checkpoint import ModelFile
 from fran.io.volume import Volume, stem
 from fran.labels import LabelScheme
@@ -115,21 +117,38 @@ class Predictor:
         guide = self.localiser.prepare(volume) if isinstance(self.localiser, Predictor) else None
         return Prepared(volume.path, image, perf_counter() - started, guide)
 
-    def run(self, prepared: Prepared, on_batch: OnBatch | None = None) -> Prediction:
-        """The label map of a prepared case."""
+    def run(self, prepared: Prepared, on_batch: OnBatch | None = None, probabilities: Path | None = None) -> Prediction:
+        """The label map of a prepared case.
+
+        Args:
+            prepared: from `prepare`.
+            on_batch: called with (tiles done, tiles in all) after each forward pass.
+            probabilities: file for the probabilities of the classes, see `ProbabilityFile`; None writes none.
+        """
         started = perf_counter()
         image, facts = self._placed(prepared)
         placed = perf_counter()
-        if image is None:
-            array = self.labels.from_channels(prepared.image.chain.slab_argmax().empty(self.labels.n_classes))
-            exported = 0.0
-        else:
-            channels, exported, more = self._channels(image, prepared.path, on_batch)
-            array, facts = _values(channels, self.labels), facts | more
+        with self._sink(probabilities, prepared.image.chain.ras, image) as sink:
+            if image is None:
+                array = self.labels.from_channels(prepared.image.chain.slab_argmax().empty(self.labels.n_classes))
+                exported = 0.0
+            else:
+                channels, exported, more = self._channels(image, prepared.path, on_batch, sink)
+                array, facts = _values(channels, self.labels), facts | more
         seconds = {"prepare": prepared.seconds, "network": perf_counter() - placed - exported, "export": exported}
         if self.localiser is not None:
             seconds["localiser"] = placed - started
         return Prediction(array, seconds, facts)
+
+    @contextmanager
+    def _sink(self, path: Path | None, grid: Grid, image: PreparedImage | None) -> Iterator[ProbabilityFile | None]:
+        if path is None:
+            yield None
+            return
+        with ProbabilityFile(path, grid, self.labels.channel_names) as file:
+            if image is None or image.chain.covers is not None:
+                file.background()
+            yield file
 
     def describe(self) -> dict[str, Any]:
         """What decides the result besides the image, as plain data: two equal descriptions give equal label maps."""
@@ -186,7 +205,7 @@ class Predictor:
         return found.array, prepared.guide.image.chain.ras, {}
 
     def _channels(
-        self, image: PreparedImage, path: Path, on_batch: OnBatch | None
+        self, image: PreparedImage, path: Path, on_batch: OnBatch | None, sink: ProbabilityFile | None
     ) -> tuple[NDArray[Any], float, dict[str, Any]]:
         """Channel indices on the raw grid, the seconds of the export, and where the scores were."""
         layout = Layout.of(image.chain, [m.patch for m in self.members], self.overlap, self._batch.size)
@@ -201,6 +220,7 @@ class Predictor:
             probabilities=self._probabilities,
             home=self.device if plan.sums == "gpu" else torch.device("cpu"),
             scratch=(self.scratch or tempfile.gettempdir()) if plan.sums == "disk" else None,
+            sink=sink,
         )
         batch = self._batch if plan.tile_batch == self._batch.size else TileBatch(plan.tile_batch)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,8 +49,16 @@ class Vote:
         """What each predictor needs of a volume."""
         return tuple(predictor.prepare(volume) for predictor in self.predictors)
 
-    def run(self, prepared: tuple[Prepared, ...], on_batch: OnBatch | None = None) -> Prediction:
-        """The label map of a prepared case."""
+    def run(
+        self, prepared: tuple[Prepared, ...], on_batch: OnBatch | None = None, probabilities: Path | None = None
+    ) -> Prediction:
+        """The label map of a prepared case.
+
+        Raises:
+            ConfigError: `probabilities` are asked for, which votes have none of.
+        """
+        if probabilities is not None:
+            raise ConfigError("save_probabilities: a vote has no probabilities; use ensemble=mean")
         found = [p.run(case, on_batch) for p, case in zip(self.predictors, prepared, strict=True)]
         seconds: Counter[str] = Counter()
         for one in found:

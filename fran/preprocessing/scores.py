@@ -109,6 +109,14 @@ class SlabArgmax:
         for target, source, taps in self.blocks(begin, end):
             out[target] = _block_argmax(np.asarray(scores[(slice(None), *source)]), taps, out.dtype)
 
+    def interpolated(
+        self, scores: Scores, begin: int, end: int
+    ) -> Iterator[tuple[tuple[slice, ...], NDArray[np.float32]]]:
+        """Destination box and interpolated scores (C, x, y, z) of each block in the slabs; arguments as of `write`."""
+        for target, source, taps in self.blocks(begin, end):
+            block = np.asarray(scores[(slice(None), *source)])
+            yield target, np.stack([interpolate(channel.astype(np.float32), taps) for channel in block])
+
 
 def resample_probabilities_slabwise(
     scores: Scores, src: Grid, dst: Grid, edge: int | None = None

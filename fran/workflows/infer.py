@@ -36,6 +36,7 @@ def infer(job: Job[InferConfig]) -> None:
         overwrite=config.overwrite,
         extension=config.extension,
         ram=parse_bytes(config.ram),
+        save_probabilities=config.save_probabilities,
     )
     log.info(
         "%d label maps predicted (%.1f s a case), %d finished before: %s",
@@ -51,6 +52,8 @@ def check(config: InferConfig) -> list[SettingProblem]:
         found.append(SettingProblem("runs", config.runs, "the name of one run at least"))
     if config.ensemble == "vote" and len(config.runs) == 1:
         found.append(SettingProblem("runs", config.runs, "two runs or more, for ensemble=vote"))
+    if config.ensemble == "vote" and config.save_probabilities:
+        found.append(SettingProblem("save_probabilities", True, "false with ensemble=vote, which has no probabilities"))
     if not 0 <= config.overlap < 1:
         found.append(SettingProblem("overlap", config.overlap, "0 up to but not including 1"))
     if config.tile_batch < 1:

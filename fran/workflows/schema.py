@@ -251,6 +251,7 @@ class InferConfig:
     output: str | None = None
     overwrite: bool = False
     extension: str | None = None
+    save_probabilities: bool = False
     checkpoint: str = "best"
     ensemble: str = "mean"
     localiser: str | None = None
