@@ -9,6 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+#: Voxels counted at a time: an index takes 8 bytes, so the peak stays below 64 MiB for any volume.
+BLOCK_VOXELS = 1 << 22
+
 
 @overload
 def joint_histogram(pred: Tensor, ref: Tensor, n_classes: int) -> Tensor: ...
@@ -32,11 +35,17 @@ def joint_histogram(pred: Any, ref: Any, n_classes: int) -> Any:
             found = f"{int(labels.min())} to {int(labels.max())}"
             raise ValueError(f"{name}: expected classes 0 to {n_classes - 1}, found {found}")
     if isinstance(pred, Tensor):
-        pairs = ref.flatten().long() * n_classes + pred.flatten().long()
-        return torch.bincount(pairs, minlength=n_classes**2).view(n_classes, n_classes)
-    small = np.uint16 if n_classes**2 <= 2**16 else np.int64
-    pairs = ref.ravel().astype(small) * small(n_classes) + pred.ravel().astype(small)
-    return np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
+        total = torch.zeros(n_classes**2, dtype=torch.int64, device=pred.device)
+        for p, r in zip(*(torch.split(lm.flatten(), BLOCK_VOXELS) for lm in (pred, ref)), strict=True):
+            total += torch.bincount(r.long() * n_classes + p.long(), minlength=n_classes**2)
+        return total.view(n_classes, n_classes)
+    counts = np.zeros(n_classes**2, dtype=np.int64)
+    flat_pred, flat_ref = pred.ravel(), ref.ravel()
+    for start in range(0, flat_pred.size, BLOCK_VOXELS):
+        block = slice(start, start + BLOCK_VOXELS)
+        pairs = flat_ref[block].astype(np.int64) * n_classes + flat_pred[block]
+        counts += np.bincount(pairs, minlength=n_classes**2)
+    return counts.reshape(n_classes, n_classes)
 
 
 @overload
@@ -60,7 +69,15 @@ def dice_per_label(pred: Any, ref: Any, n_classes: int) -> Any:
         >>> dice_per_label(np.array([0, 1, 1, 2]), np.array([0, 1, 2, 2]), 4).round(3).tolist()
         [0.667, 0.667, nan]
     """
-    pairs = joint_histogram(pred, ref, n_classes)
+    return dice_of(joint_histogram(pred, ref, n_classes))
+
+
+@overload
+def dice_of(pairs: Tensor) -> Tensor: ...
+@overload
+def dice_of(pairs: NDArray[np.int64]) -> NDArray[np.float64]: ...
+def dice_of(pairs: Any) -> Any:
+    """`dice_per_label` from the counts of `joint_histogram`."""
     diagonal = pairs.diagonal()
     overlap, total = 2.0 * diagonal, pairs.sum(0) + pairs.sum(1)
     if isinstance(pairs, Tensor):

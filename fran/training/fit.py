@@ -22,11 +22,13 @@ from fran.io.checkpoint import BEST, FORMAT, LAST
 from fran.labels import LabelScheme
 from fran.networks.build import build_network, check_patch_size, fill_spec
 from fran.training.callbacks import AtomicCheckpointIO, BudgetEnd, PlateauRate, RunFiles
+from fran.training.case_scores import ValidationSettings
+from fran.training.case_tables import CaseTables
 from fran.training.ema import WeightAverage
 from fran.training.finetune import check_unseen, start_from
 from fran.training.hardware import resolve_accelerator, resolve_precision, use_hardware
 from fran.training.interrupt import StopOnSignal, StopRequest
-from fran.training.module import SegmentationModule, ValidationSettings
+from fran.training.module import SegmentationModule
 from fran.training.progress import ProgressLine
 from fran.training.quiet import quiet_lightning
 from fran.training.resume import CheckpointState, check_same_model, find_resume, stored_init
@@ -76,11 +78,12 @@ def fit(
     if network is None:
         network = build_network(network_spec, spec.trusted)
     meta["init"] = stored_init(start) if start is not None else carry_over(spec, network, network_spec)
-    module = make_module(spec, network, budget, meta["init"].get("carried", ()))
-    files = RunFiles(spec.run_folder, metric_columns(names_in_order(spec.data.labels, spec.vip_label)), budget)
+    module = make_module(spec, network, budget, data, meta["init"].get("carried", ()))
+    columns = metric_columns(names_in_order(spec.data.labels, spec.vip_label), with_nsd=settings.val_nsd_mm is not None)
+    files = RunFiles(spec.run_folder, columns, budget)
     end = BudgetEnd(budget, settings.early_stopping_epochs, files)
     # BudgetEnd reads what RunFiles wrote in the epoch before: a stop one epoch late saves an order between callbacks
-    own: list[Callback] = [CheckpointState(meta, budget), end, files]
+    own: list[Callback] = [CheckpointState(meta, budget), end, files, CaseTables(spec.run_folder, files)]
     if settings.optimiser.schedule == "plateau":
         own.append(PlateauRate(module.plateau))
     if settings.ema_decay:
@@ -203,7 +206,9 @@ def carry_over(spec: TrainSpec, network: nn.Module, network_spec: Mapping[str, A
     return taken.plain()
 
 
-def make_module(spec: TrainSpec, network: nn.Module, budget: Budget, carried: Sequence[str] = ()) -> SegmentationModule:
+def make_module(
+    spec: TrainSpec, network: nn.Module, budget: Budget, data: CropDataModule, carried: Sequence[str] = ()
+) -> SegmentationModule:
     """Lightning module of a training."""
     settings, augmentation = spec.trainer, augmentation_of(spec)
     check_class_weights(settings.loss.class_weights, spec.data.labels)
@@ -222,10 +227,20 @@ def make_module(spec: TrainSpec, network: nn.Module, budget: Budget, carried: Se
         optimiser=settings.optimiser,
         loss=settings.loss,
         budget=budget,
-        validation=ValidationSettings(settings.val_overlap, settings.val_tile_batch),
+        validation=ValidationSettings(
+            settings.val_overlap, settings.val_tile_batch, settings.val_nsd_mm, spacing_of_cases(data)
+        ),
         channels_last=settings.channels_last,
         carried=carried,
     )
+
+
+def spacing_of_cases(data: CropDataModule) -> dict[str, tuple[float, float, float]]:
+    """Voxel size (x, y, z) in mm of each validation case as it is stored."""
+    if data.cases is None:
+        return {}
+    source = data.cases.source
+    return {case_id: source.manifest.cases[case_id].spacing_mm for case_id in source.case_ids}
 
 
 def check_class_weights(weights: Sequence[float] | None, labels: LabelScheme) -> None:
@@ -308,10 +323,11 @@ def names_in_order(labels: LabelScheme, first: int | None = None) -> list[str]:
     return [labels.names[value] for value in sorted(labels.values, key=lambda v: (v != first, v))]
 
 
-def metric_columns(label_names: Sequence[str]) -> list[str]:
+def metric_columns(label_names: Sequence[str], *, with_nsd: bool = False) -> list[str]:
     """Names of the metrics that a training logs."""
     train = ["train/loss", "train/lr", "train/data_wait_share", "train/patches_per_s"]
-    return [*train, "val/dice", *(f"val/{what}_{name}" for what in ("dice", "n") for name in label_names)]
+    nsd = ["val/nsd", *(f"val/nsd_{name}" for name in label_names)] if with_nsd else []
+    return [*train, "val/dice", *(f"val/{what}_{name}" for what in ("dice", "n") for name in label_names), *nsd]
 
 
 def _result(
@@ -330,5 +346,5 @@ def _result(
         elapsed_s=files.budget.elapsed_s,
         stopped_by=end.reason,
         metrics={name: float(value) for name, value in trainer.callback_metrics.items()},
-        case_dice={c: dict(zip(names, dice.tolist(), strict=True)) for c, dice in module.case_dice.items()},
+        case_dice={c: dict(zip(names, r.dice.tolist(), strict=True)) for c, r in module.case_results.items()},
     )

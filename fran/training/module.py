@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fran import keys
@@ -19,7 +17,7 @@ from fran.augmentation.normalise import floor_of, normalise_stored
 from fran.errors import FranError
 from fran.labels import LabelScheme
 from fran.losses.segmentation import SegmentationLoss, Terms
-from fran.metrics.dice import dice_per_label
+from fran.training.case_scores import CaseResult, ValidationSettings, figures_of, gathered, measure_case
 from fran.training.optimisers import make_optimiser, restate, set_rates
 from fran.training.schedule import Budget, Plateau, lr_factor
 from fran.training.settings import LossSettings, OptimiserSettings
@@ -28,14 +26,6 @@ from fran.training.validation import predict_channels
 Vox = tuple[int, int, int]
 LOSS_WINDOW = 20
 EPOCH_LOSS = "fran_epoch_loss"
-
-
-@dataclass(frozen=True)
-class ValidationSettings:
-    """How whole cases are predicted during training."""
-
-    overlap: float = 0.5
-    tile_batch: int = 4
 
 
 @dataclass
@@ -102,8 +92,8 @@ class SegmentationModule(pl.LightningModule):
 
     Logs `train/loss`, `train/lr`, `train/data_wait_share`, `train/patches_per_s`, `val/dice` (mean over labels),
     `val/dice_<label name>` (mean over the cases that annotate the label and have it in prediction or reference) and
-    `val/n_<label name>`, the number of these cases.
-    `case_dice` maps case id to Dice per label of the latest validation.
+    `val/n_<label name>`, the number of these cases; with a tolerance for it also `val/nsd` and `val/nsd_<label name>`.
+    `case_results` maps case id to what the latest validation measured.
     """
 
     def __init__(
@@ -128,7 +118,7 @@ class SegmentationModule(pl.LightningModule):
         self.loss = SegmentationLoss(loss_terms(loss), loss.head_weights)
         self.validation = validation or ValidationSettings()
         self.layout = torch.channels_last_3d if channels_last else torch.contiguous_format
-        self.case_dice: dict[str, NDArray[np.float64]] = {}
+        self.case_results: dict[str, CaseResult] = {}
         self.carried = frozenset(carried)
         self.pace = Pace.begin()
         self.epoch_loss = LossMean()
@@ -248,38 +238,27 @@ class SegmentationModule(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Forget the former validation."""
-        self.case_dice = {}
+        self.case_results = {}
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
-        """Dice per label of one case; returns case id, image, reference and predicted channels for callbacks.
+        """Measure one case; returns case id, image, reference and predicted channels for callbacks.
 
         A label that the case's datasource does not annotate has no Dice: NaN, whatever is predicted there.
         """
         image, lm, case_id = batch[keys.IMAGE], batch[keys.LM], batch[keys.CASE_ID][0]
         n_classes, how = self.labels.n_classes, self.validation
         channels = predict_channels(self.network, image, self.patch_size, n_classes, how.overlap, how.tile_batch)
-        dice = dice_per_label(channels, lm[0, 0], n_classes)
-        if keys.ANNOTATED in batch:
-            dice = dice.masked_fill(~batch[keys.ANNOTATED][0, 1:], torch.nan)
-        self.case_dice[case_id] = dice.cpu().numpy()
+        drawn = batch[keys.ANNOTATED][0] if keys.ANNOTATED in batch else None
+        spacing_mm = how.spacing_of(case_id)
+        self.case_results[case_id] = measure_case(channels, lm[0, 0], n_classes, spacing_mm, how.nsd_mm, drawn)
         return {keys.CASE_ID: case_id, keys.IMAGE: image, keys.LM: lm, "prediction": channels}
 
     def on_validation_epoch_end(self) -> None:
-        """Log mean Dice over cases per label, and over labels."""
-        self.case_dice = self._gathered(self.case_dice)
-        means, counts = mean_dice(list(self.case_dice.values()), len(self.labels.values))
-        overall = float(np.nanmean(means)) if np.isfinite(means).any() else float("nan")
-        figures = {"val/dice": overall}
-        for name, mean, count in zip(self.labels.channel_names[1:], means.tolist(), counts.tolist(), strict=True):
-            figures |= {f"val/dice_{name}": mean, f"val/n_{name}": float(count)}
+        """Log means over cases per label, and over labels."""
+        self.case_results = gathered(self.case_results, self.trainer.world_size)
+        names = self.labels.channel_names[1:]
+        figures = figures_of(self.case_results, names, with_nsd=self.validation.nsd_mm is not None)
         self.log_dict({k: torch.tensor(v, device=self.device) for k, v in figures.items()}, sync_dist=True)
-
-    def _gathered(self, mine: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
-        if self.trainer.world_size == 1:
-            return mine
-        parts: list[Any] = [None] * self.trainer.world_size
-        torch.distributed.all_gather_object(parts, mine)
-        return {case_id: dice for part in parts for case_id, dice in part.items()}
 
 
 def loss_terms(loss: LossSettings) -> Terms:
@@ -296,14 +275,6 @@ def loss_terms(loss: LossSettings) -> Terms:
         fn_weight=loss.fn_weight,
         focus=loss.focus,
     )
-
-
-def mean_dice(cases: Sequence[NDArray[np.float64]], n_labels: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Mean over the cases that have a Dice, and how many those are; both (n_labels,), NaN where there are none."""
-    stacked = np.stack(cases) if cases else np.empty((0, n_labels))
-    counts = np.isfinite(stacked).sum(0)
-    sums = np.nansum(stacked, axis=0)
-    return np.divide(sums, counts, out=np.full(n_labels, np.nan), where=counts > 0), counts
 
 
 def _loss_message(value: float, cases: Sequence[str], step: int, lr: float) -> str:

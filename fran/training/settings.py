@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from fran.augmentation.settings import AugmentationSettings, no_augmentation
@@ -45,6 +46,7 @@ class TrainerSettings:
         max_val_cases: validate on that many cases, 0 for all.
         val_overlap: share of a tile that the next one covers.
         val_tile_batch: tiles per forward pass.
+        val_nsd_mm: tolerance of the surface Dice that validation measures beside Dice; null does not measure it.
         fg_fraction: share of crops placed on foreground.
         class_sampling_weights: label name to frequency among the foreground crops.
         cache: "none" or "ram".
@@ -74,6 +76,7 @@ class TrainerSettings:
     max_val_cases: int = 0
     val_overlap: float = 0.5
     val_tile_batch: int = 4
+    val_nsd_mm: float | None = 2.0
     fg_fraction: float = 0.5
     class_sampling_weights: dict[str, Any] = field(default_factory=dict)
     cache: str = "none"
@@ -101,6 +104,9 @@ class TrainerSettings:
             "cache": self.cache in CACHES or choices(self.cache, CACHES),
             "val_overlap": 0 <= self.val_overlap < 1 or "a share, 0 up to but not including 1",
             "ema_decay": 0 <= self.ema_decay < 1 or "a share, 0 (none) up to but not including 1",
+            "val_nsd_mm": self.val_nsd_mm is None
+            or 0 <= self.val_nsd_mm < inf
+            or "0 mm or more, or null to leave it out",
             "fg_fraction": 0 <= self.fg_fraction <= 1 or "a share from 0 to 1",
             "max_time": self._has_time() or 'seconds above 0 or "HH:MM:SS", or null for no limit',
         }

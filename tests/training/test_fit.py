@@ -64,7 +64,13 @@ def test_files_and_result_of_a_run(make_spec):
     spec = make_spec(augmentation=AugmentationSettings(), max_epochs=3)
     result = fit(spec, callbacks=[recorder])
     assert (result.epochs, result.steps, result.stopped_by) == (3, 9, "max_epochs")
-    assert sorted(p.name for p in spec.run_folder.iterdir()) == ["best.ckpt", "last.ckpt", "metrics.csv"]
+    assert sorted(p.name for p in spec.run_folder.iterdir()) == [
+        "best.ckpt",
+        "cases.csv",
+        "last.ckpt",
+        "metrics.csv",
+        "validation",
+    ]
     with (spec.run_folder / "metrics.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [r["step"] for r in rows] == ["3", "6", "9"]

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from fran.networks.sliding_window import sliding_window
+from fran.training import validation
+from fran.training.case_scores import label_means
 from fran.training.hardware import resolve_accelerator, resolve_precision
-from fran.training.module import mean_dice
 from fran.training.schedule import Budget, Plateau, lr_factor
 from fran.training.settings import OptimiserSettings, TrainerSettings
 from fran.training.validation import predict_channels
@@ -13,10 +15,10 @@ from fran.training.validation import predict_channels
 
 def test_mean_dice_leaves_absent_labels_out():
     cases = [np.array([0.5, np.nan, np.nan]), np.array([1.0, 0.2, np.nan])]
-    means, counts = mean_dice(cases, 3)
+    means, counts = label_means(cases, 3)
     np.testing.assert_allclose(means, [0.75, 0.2, np.nan])
     assert counts.tolist() == [2, 1, 0]
-    means, counts = mean_dice([], 2)
+    means, counts = label_means([], 2)
     assert np.isnan(means).all()
     assert not counts.any()
 
@@ -81,17 +83,33 @@ def test_accelerator(monkeypatch):
         resolve_accelerator("gpu")
 
 
-def test_slabs_give_the_labels_of_the_whole():
-    """A network that only looks at single voxels must give the same labels however the volume is cut."""
-    image = torch.randn(1, 1, 40, 17, 13)
+@pytest.mark.parametrize("shape", [(40, 17, 13), (9, 30, 11), (6, 7, 25)], ids=["x", "y", "z"])
+def test_validation_predicts_as_inference_does(shape):
+    """Whatever the axis along which planes are finished, and also where the volume is smaller than the patch."""
+    torch.manual_seed(0)
+    image, conv = torch.randn(1, 1, *shape), torch.nn.Conv3d(1, 3, 5, padding=2)
+    expected = sliding_window(conv, image, (8, 8, 8), 3)[0].argmax(0)
+    for tile_batch in (1, 4):
+        found = predict_channels(conv, image, (8, 8, 8), 3, tile_batch=tile_batch, max_sum_bytes=1)
+        assert found.dtype == torch.uint8
+        assert (found == expected).float().mean() > 0.999  # sums of another order differ in their last bit
 
-    def network(tiles):
-        return torch.cat([tiles, -tiles, tiles**2 - 1], dim=1)
 
-    whole = predict_channels(network, image, (8, 8, 8), 3)
-    cut = predict_channels(network, image, (8, 8, 8), 3, max_logit_bytes=4 * 3 * 17 * 13 * 18)
-    assert torch.equal(whole, network(image)[0].argmax(0))
-    assert torch.equal(cut, whole)
+def test_scores_of_many_classes_are_kept_for_a_patch_of_planes_alone(monkeypatch):
+    kept = []
+
+    class Watched(validation.PlaneSums):
+        def __init__(self, n_classes, shape, axis, planes, allocate):
+            super().__init__(n_classes, shape, axis, planes, allocate)
+            kept.append(tuple(self._sums.shape))
+
+    monkeypatch.setattr(validation, "PlaneSums", Watched)
+    network = torch.nn.Conv3d(1, 300, 1)
+    network.bias.data[299] = 10.0
+    found = predict_channels(network, torch.randn(1, 1, 64, 12, 10), (8, 8, 8), 300, tile_batch=1)
+    assert kept == [(300, 8, 12, 10)]
+    assert found.dtype == torch.int16
+    assert (found == 299).all()
 
 
 def test_defaults_are_valid():
