@@ -38,8 +38,9 @@ def topology(
     """Kernels and strides for a patch.
 
     At each level an axis is halved when its feature map would keep at least `min_feature_vox` voxels and its voxels are
-    not already more than twice as large as the finest. An axis whose voxels are more than twice as large as the finest
-    gets kernel 1 until the finer axes have caught up.
+    less than twice as large as the finest; one axis alone is halved only from three times `min_feature_vox` voxels on.
+    An axis whose voxels are twice as large as the finest, or more, gets kernel 1 until the finer axes have caught up;
+    the coarsest level has kernel 3 along every axis.
 
     Args:
         patch_size: (x, y, z) voxels.
@@ -56,17 +57,26 @@ def topology(
     strides: list[Triple] = [(1, 1, 1)]
     stuck = [False] * 3
     while True:
-        kernel = [1 if not stuck[axis] and s > ANISOTROPY * min(mm) else 3 for axis, s in enumerate(mm)]
-        stuck = [k == 3 for k in kernel]  # an axis that has had kernel 3 keeps it
+        # an axis that has had kernel 3 keeps it
+        stuck = [had or s < ANISOTROPY * min(mm) for had, s in zip(stuck, mm, strict=True)]
+        step = _step(size, mm, min_feature_vox)
+        if len(strides) >= max_levels or step == [1, 1, 1]:
+            return Topology((*kernels, (3, 3, 3)), tuple(strides))
+        kernel = [3 if had else 1 for had in stuck]
         kernels.append((kernel[0], kernel[1], kernel[2]))
-        large = [n >= 2 * min_feature_vox for n in size]
-        finest = min((s for s, wide in zip(mm, large, strict=True) if wide), default=0.0)
-        step = [2 if wide and s < ANISOTROPY * finest else 1 for s, wide in zip(mm, large, strict=True)]
-        if len(kernels) >= max_levels or step == [1, 1, 1]:
-            return Topology(tuple(kernels), tuple(strides))
         strides.append((step[0], step[1], step[2]))
         size = [n / s for n, s in zip(size, step, strict=True)]
         mm = [m * s for m, s in zip(mm, step, strict=True)]
+
+
+def _step(size: Sequence[float], mm: Sequence[float], min_feature_vox: int) -> list[int]:
+    """By how much each axis shrinks to the next level."""
+    large = [n >= 2 * min_feature_vox for n in size]
+    finest = min((s for s, wide in zip(mm, large, strict=True) if wide), default=0.0)
+    step = [2 if wide and s < ANISOTROPY * finest else 1 for s, wide in zip(mm, large, strict=True)]
+    if step.count(2) == 1 and size[step.index(2)] < 3 * min_feature_vox:
+        return [1, 1, 1]
+    return step
 
 
 def deep_enough(plan: Topology, patch_size: Sequence[int], spacing: Sequence[float], min_feature_vox: int) -> Topology:

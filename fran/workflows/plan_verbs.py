@@ -44,7 +44,7 @@ def named(arguments: Sequence[str], keys: Sequence[str]) -> list[str]:
     free = [key for key in keys if not any(a.startswith(f"{key}=") for a in arguments)]
     follows = False
     for argument in arguments:
-        bare = not follows and "=" not in argument and not argument.startswith("-")
+        bare = not follows and "=" not in argument and not argument.startswith(("-", "~"))
         follows = argument in ("--config-dir", "-cd", "--cfg", "-c", "--package", "-p", "--config-name", "-cn")
         if bare and not free:
             expected = f"{len(keys)} name{'s' if len(keys) > 1 else ''} and key=value settings" if keys else "key=value"

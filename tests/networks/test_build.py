@@ -19,6 +19,20 @@ def test_anisotropic_topology_halves_fine_axes_first():
     assert plan.multiple == (16, 16, 4)
 
 
+def test_voxels_twice_as_large_have_no_kernel_yet_and_the_coarsest_level_has_all():
+    """Values of nnU-Net 2.8.1, `get_pool_and_conv_props`."""
+    plan = topology((64, 64, 48), (1.5, 1.5, 3.0))
+    assert plan.kernels == ((3, 3, 1), (3, 3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3))
+    assert plan.strides == ((1, 1, 1), (2, 2, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2))
+    flat = topology((64, 64, 16), (0.5, 0.5, 6.0), max_levels=3)
+    assert flat.kernels == ((3, 3, 1), (3, 3, 1), (3, 3, 3))
+
+
+def test_one_axis_alone_is_halved_from_three_times_the_smallest_map_on():
+    assert len(topology((8, 8, 8), (1.0, 2.5, 2.5)).strides) == 1
+    assert topology((16, 8, 8), (1.0, 2.5, 2.5)).strides == ((1, 1, 1), (2, 1, 1), (2, 2, 2))
+
+
 def test_isotropic_topology_stops_at_the_smallest_feature_map():
     plan = topology((40, 56, 40), (1.0, 1.0, 1.0), max_levels=6)
     assert plan.strides == ((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2))
