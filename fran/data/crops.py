@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 from fran import keys
-from fran.data.source import CaseSource
+from fran.data.sampling import CLASS_SETTING, check_weights, one_pass, shares
+from fran.data.source import CaseSource, as_tensor
 from fran.errors import ConfigError
 
 Vox = tuple[int, int, int]
 Sample = dict[str, Any]
 JITTER = 0.25
 _ORDER_STREAM = 1
-_CASE_STREAM = 2
 
 
 class CropDataset(Dataset[Sample]):
@@ -35,7 +35,8 @@ class CropDataset(Dataset[Sample]):
         fg_fraction: share of crops placed on a voxel of a foreground class; the class is drawn first, so that small
             structures are seen as often as large ones. The voxel lies within a quarter of the patch from its centre.
         seed: of the whole sequence.
-        case_weights: case id to relative frequency; without, every case comes once before any comes again.
+        case_weights: file id to relative frequency, see `fran.data.sampling`; without, every case comes once before any
+            comes again.
         class_weights: label name to relative frequency among foreground classes; 1 for those not named.
         samples_per_file: so many consecutive crops are cut from one case, of one reading where a reading of the whole
             case is not more than the crops together.
@@ -63,10 +64,11 @@ class CropDataset(Dataset[Sample]):
             raise ConfigError(f"trainer.fg_fraction: expected 0 to 1, found {fg_fraction}")
         self.source, self.patch_size, self.fg_fraction, self.seed = source, patch_size, fg_fraction, seed
         self.samples_per_file, self.margins = samples_per_file, margins
-        self.case_shares = _shares(case_weights, source.case_ids)
+        self.case_shares = shares(case_weights or {}, source.case_ids)
         names = source.labels.channel_names
-        weights = _weights(class_weights or {}, names, "trainer.class_sampling_weights")
-        self.class_weights = dict(enumerate(weights))
+        given = class_weights or {}
+        check_weights(given, names[1:], CLASS_SETTING)
+        self.class_weights = {channel: float(given.get(name, 1)) for channel, name in enumerate(names)}
         self._pass: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
 
     def __getitem__(self, index: int) -> Sample:
@@ -102,13 +104,10 @@ class CropDataset(Dataset[Sample]):
 
     def _case(self, reading: int) -> str:
         ids = self.source.case_ids
-        if self.case_shares is not None:
-            draw = np.random.default_rng([self.seed, reading, _CASE_STREAM])
-            return ids[int(draw.choice(len(ids), p=self.case_shares))]
         number, place = divmod(reading, len(ids))
         if self._pass[0] != number:
-            order = np.random.default_rng([self.seed, number, _ORDER_STREAM]).permutation(len(ids))
-            self._pass = (number, order)
+            draw = np.random.default_rng([self.seed, number, _ORDER_STREAM])
+            self._pass = (number, one_pass(self.case_shares, len(ids), draw))
         return ids[int(self._pass[1][place])]
 
     def _start(self, case_id: str, draw: np.random.Generator) -> Vox:
@@ -212,7 +211,7 @@ def collate(samples: Sequence[Sample]) -> Sample:
     annotated = np.stack([s[keys.ANNOTATED] for s in samples])
     extra = {} if annotated.all() else {keys.ANNOTATED: torch.from_numpy(annotated)}
     wide = [
-        (row, torch.from_numpy(s[keys.WIDE][0])[None], _labels(s[keys.WIDE][1])[None])
+        (row, as_tensor(s[keys.WIDE][0])[None], _labels(as_tensor(s[keys.WIDE][1]))[None])
         for row, s in enumerate(samples)
         if keys.WIDE in s
     ]
@@ -220,8 +219,8 @@ def collate(samples: Sequence[Sample]) -> Sample:
         ({keys.WIDE: wide} if wide else {})
         | extra
         | {
-            keys.IMAGE: torch.from_numpy(np.stack([s[keys.IMAGE] for s in samples])[:, None]),
-            keys.LM: _labels(np.stack([s[keys.LM] for s in samples])[:, None]),
+            keys.IMAGE: torch.stack([as_tensor(s[keys.IMAGE]) for s in samples])[:, None],
+            keys.LM: _labels(torch.stack([as_tensor(s[keys.LM]) for s in samples])[:, None]),
             keys.WINDOW: torch.from_numpy(np.stack([s[keys.WINDOW] for s in samples])),
             keys.SEED: [s[keys.SEED] for s in samples],
             keys.CASE_ID: [s[keys.CASE_ID] for s in samples],
@@ -229,28 +228,11 @@ def collate(samples: Sequence[Sample]) -> Sample:
     )
 
 
-def _labels(channels: NDArray[Any]) -> torch.Tensor:
+def _labels(channels: torch.Tensor) -> torch.Tensor:
     # torch has few operations for uint16
-    return torch.from_numpy(channels if channels.dtype == np.uint8 else channels.astype(np.int32))
+    return channels if channels.dtype == torch.uint8 else channels.to(torch.int32)
 
 
 def _inside(boxes: Sequence[tuple[Vox, Vox]], draw: np.random.Generator) -> NDArray[np.generic]:
     low, high = boxes[int(draw.integers(len(boxes)))]
     return draw.integers(low, high)
-
-
-def _weights(given: Mapping[str, float], names: Sequence[str], setting: str) -> list[float]:
-    unknown = sorted(set(given) - set(names))
-    if unknown or any(w < 0 for w in given.values()):
-        raise ConfigError(f"{setting}: expected weights >= 0 for {', '.join(names[:20])}; found {dict(given)}")
-    return [float(given.get(name, 1.0)) for name in names]
-
-
-def _shares(weights: Mapping[str, float] | None, ids: Sequence[str]) -> NDArray[np.float64] | None:
-    if not weights:
-        return None
-    given = {case_id: weight for case_id, weight in weights.items() if case_id in ids}
-    values = np.array(_weights(given, ids, "case weights"))
-    if not values.sum():
-        raise ConfigError("case weights: expected at least one above 0, found none")
-    return np.asarray(values / values.sum())

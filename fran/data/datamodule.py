@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +15,9 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from fran.data.cache import choose_cache, room_in_memory, room_on
 from fran.data.crops import CaseDataset, CropDataset, EpochSampler, collate
+from fran.data.sampling import weights_by_file
 from fran.data.source import CaseSource
 from fran.data.workers import outlive_signals
 from fran.errors import ConfigError
@@ -21,6 +26,7 @@ from fran.labels import LabelScheme
 
 AUTO = -1
 MAX_AUTO_WORKERS = 8
+log = logging.getLogger(__name__)
 Vox = tuple[int, int, int]
 
 
@@ -35,7 +41,6 @@ class DataSpec:
         properties: the dataset's properties (intensity_clip_range, mean_fg, std_fg for CT).
         label_map: stored value to value, applied on the fly.
         label_maps: datasource to a map that takes the place of `label_map` for its cases; it lists every value.
-        case_weights: case id to relative sampling frequency.
         val_manifest: folder of the manifest that validation reads, where that is another one: whole cases, say, for a
             training on patches. None is `manifest`.
         self_validated: validation on the training cases is meant, as with a project of one case.
@@ -50,7 +55,6 @@ class DataSpec:
     properties: Mapping[str, Any] = field(default_factory=dict)
     label_map: Mapping[int, int] = field(default_factory=dict)
     label_maps: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
-    case_weights: Mapping[str, float] = field(default_factory=dict)
     self_validated: bool = False
     unannotated: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     val_manifest: Path | None = None
@@ -69,10 +73,12 @@ class CropDataModule(pl.LightningDataModule):
         samples_per_file: consecutive crops of one case, see `CropDataset`.
         seed: of the crops and their augmentation.
         num_workers: loader processes, -1 chooses from the number of cores.
-        cache: "none" or "ram".
+        cache: "none", "ram" or "device", see `fran.data.cache`; decided in `setup`, when the device is known.
         max_val_cases: validate on that many cases spread over `val_ids`, 0 for all.
         on_gpu: batches go to a GPU, so pinned memory helps.
         margins: what the augmentation draws in from around a patch, see `CropDataset`.
+        case_weights: case id to how often it is drawn, see `fran.data.sampling`.
+        datasource_weights: datasource to how often each of its cases is drawn.
 
     Raises:
         ConfigError: training and validation share a case, or a size is not positive.
@@ -94,6 +100,8 @@ class CropDataModule(pl.LightningDataModule):
         max_val_cases: int = 0,
         on_gpu: bool = False,
         margins: Callable[[int, Vox], tuple[Vox, Vox] | None] | None = None,
+        case_weights: Mapping[str, float] | None = None,
+        datasource_weights: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         shared = sorted(set(data.train_ids) & set(data.val_ids))
@@ -108,24 +116,50 @@ class CropDataModule(pl.LightningDataModule):
         # loaders draw a seed for their workers; from torch's own generator that would shift the network's dropout
         self.generator = torch.Generator().manual_seed(seed)
         manifest = Manifest.load(data.manifest)
-        source = self._source(manifest, data.train_ids, cache)
-        weights = weights_by_file(manifest, data.case_weights)
+        self.cache = cache
+        source = self._source(manifest, data.train_ids)
+        weights = weights_by_file(manifest, case_weights or {}, datasource_weights or {})
         drawn = fg_fraction, seed, weights, class_weights, samples_per_file, margins
         self.crops = CropDataset(source, patch_size, *drawn)
         validated = spread(data.val_ids, max_val_cases)
         whole = manifest if data.val_manifest is None else Manifest.load(data.val_manifest)
-        self.cases = CaseDataset(self._source(whole, validated, cache)) if validated else None
+        self.cases = CaseDataset(self._source(whole, validated)) if validated else None
 
-    def _source(self, manifest: Manifest, ids: Sequence[str], cache: str) -> CaseSource:
+    def _source(self, manifest: Manifest, ids: Sequence[str]) -> CaseSource:
         data = self.data
-        maps = data.label_map, cache, data.unannotated, data.label_maps
+        maps = data.label_map, "none", data.unannotated, data.label_maps
         return CaseSource(manifest, ids, data.labels, data.properties, *maps)
 
     def setup(self, stage: str) -> None:
-        """Fill the memory cache before workers are forked."""
-        self.crops.source.preload()
-        if self.cases is not None:
-            self.cases.source.preload()
+        """Fill the cache before workers are forked; say what it takes, or what is done instead where it is too much."""
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        source, cases = self.crops.source, self.cases.source if self.cases is not None else None
+        train_bytes, val_bytes = source.bytes(on_device=self.cache == "device"), cases.bytes() if cases else 0
+        chosen = choose_cache(self.cache, train_bytes, val_bytes, room_on(device), room_in_memory())
+        log.log(logging.WARNING if chosen.less else logging.INFO, chosen.says)
+        source.hold(chosen.kind, device)
+        if cases is not None:
+            cases.hold("ram" if chosen.kind == "ram" else "none", device)
+        if self.crops.case_shares is not None:
+            log.info("crops come from %s", self._origins())
+
+    def _origins(self) -> str:
+        """Share of the crops by datasource, in words."""
+        source, found = self.crops.source, Counter[str]()
+        assert self.crops.case_shares is not None
+        for case_id, share in zip(source.case_ids, self.crops.case_shares.tolist(), strict=True):
+            found[source.manifest.cases[case_id].datasource] += share
+        return ", ".join(f"{name or 'one datasource'} {share:.0%}" for name, share in found.most_common())
+
+    def _processes(self, source: CaseSource, most: int) -> dict[str, Any]:
+        """Loader arguments about its processes: none where crops are cut on a device, no copies of a memory cache."""
+        workers = 0 if source.cache == "device" else min(most, self.workers)
+        if source.cache == "none" or not workers:
+            return {"num_workers": workers}
+        if sys.platform != "linux":
+            log.info("trainer.cache=ram: no loader processes, for on this system each would copy the cases")
+            return {"num_workers": 0}
+        return {"num_workers": workers, "multiprocessing_context": "fork"}
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Batches of one epoch."""
@@ -135,16 +169,17 @@ class CropDataModule(pl.LightningDataModule):
             # Lightning starts the first iteration of a resumed training before it calls `set_epoch`
             epoch, batches = begun(self.trainer)
             sampler.go_on(epoch, batches * self.batch_size)
+        processes = self._processes(self.crops.source, self.workers)
         return DataLoader(
             self.crops,
             batch_size=self.batch_size,
             sampler=sampler,
             collate_fn=collate,
-            num_workers=self.workers,
-            pin_memory=self.on_gpu,
-            persistent_workers=self.workers > 0,
-            prefetch_factor=4 if self.workers else None,
+            pin_memory=self.on_gpu and self.crops.source.cache != "device",
+            persistent_workers=processes["num_workers"] > 0,
+            prefetch_factor=4 if processes["num_workers"] else None,
             generator=self.generator,
+            **processes,
             worker_init_fn=outlive_signals,
         )
 
@@ -161,8 +196,8 @@ class CropDataModule(pl.LightningDataModule):
             batch_size=1,
             sampler=range(rank, len(self.cases), world),
             collate_fn=collate,
-            num_workers=min(1, self.workers),
             generator=self.generator,
+            **self._processes(self.cases.source, 1),
             worker_init_fn=outlive_signals,
         )
 
@@ -174,12 +209,6 @@ def begun(trainer: pl.Trainer) -> tuple[int, int]:
     unfinished = epoch.ready > epoch.processed  # type: ignore[attr-defined]  # typed as its base class
     batches = loop.epoch_loop.batch_progress.current.processed if unfinished else 0  # type: ignore[attr-defined]
     return epoch.processed, batches  # type: ignore[attr-defined]
-
-
-def weights_by_file(manifest: Manifest, by_case: Mapping[str, float]) -> dict[str, float]:
-    """Weight of each file of a manifest: a case's weight is shared by its files."""
-    files = manifest.files_by_case() if by_case else {}
-    return {f: weight / len(files[c]) for c, weight in by_case.items() if c in files for f in files[c]}
 
 
 def resolve_workers(num_workers: int, *, on_gpu: bool) -> int:

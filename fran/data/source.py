@@ -10,16 +10,19 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from fran.augmentation.normalise import window_for
-from fran.errors import CaseProblem, CasesFailed, ConfigError, DataError
+from fran.data.cache import CACHES, volumes_bytes
+from fran.errors import CaseProblem, CasesFailed, ConfigError, DataError, choices
 from fran.io.casefile import CaseReader
 from fran.io.manifest import Manifest
 from fran.labels import LabelScheme
 
 Vox = tuple[int, int, int]
-Arrays = tuple[NDArray[np.int16 | np.float16], NDArray[Any]]
+Arrays = tuple[Any, Any]
+"""Image and channels: NumPy arrays, or tensors where the volumes are kept on a device."""
 MAX_OPEN_FILES = 64
 MAX_CACHED_FOREGROUND = 256
 
@@ -35,7 +38,8 @@ class CaseSource:
         labels: the label values and their channels.
         properties: the dataset's properties for `window_for`.
         label_map: stored label value to label value, applied before `labels`; values not listed stay, 0 is background.
-        cache: "none" reads from the files, "ram" keeps every volume in memory once it was read.
+        cache: "none" reads from the files, "ram" keeps every volume in memory once it was read, "device" as tensors on
+            `device`, so that crops are tensors there.
         unannotated: datasource to the label values (after `label_map`) that its annotators did not draw.
         label_maps: datasource to a map that takes the place of `label_map` for its cases; it lists every value.
 
@@ -56,15 +60,15 @@ class CaseSource:
         unannotated: Mapping[str, Collection[int]] | None = None,
         label_maps: Mapping[str, Mapping[int, int]] | None = None,
     ) -> None:
-        if cache not in ("none", "ram"):
-            raise ConfigError(f"trainer.cache: expected none or ram, found {cache!r}")
+        if cache not in CACHES:
+            raise ConfigError(f"trainer.cache: found {cache!r}; {choices(cache, CACHES)}")
         files = manifest.files_by_case()
         _check_cases(manifest, case_ids, files)
         self.manifest = manifest
         self.case_ids = tuple(file_id for case_id in case_ids for file_id in files[case_id])
         self.labels = labels
         self.properties = dict(properties)
-        self.cache = cache
+        self.cache, self.device = cache, torch.device("cpu")
         self._table = _channel_table(labels, label_map or {})
         self._tables = {ds: _channel_table(labels, own, complete=True) for ds, own in (label_maps or {}).items()}
         self._hidden = _hidden_channels(labels, unannotated or {})
@@ -94,7 +98,7 @@ class CaseSource:
 
         With `keep` the whole case is read, and kept until another is asked for.
         """
-        if keep or self.cache == "ram":
+        if keep or self.cache != "none":
             image, channels = self._kept_volume(case_id)
             return _padded(image, start, size, self._minimum[case_id]), _padded(channels, start, size, 0)
         image, lm = self.reader(case_id).read(start, size)
@@ -106,9 +110,18 @@ class CaseSource:
             return self._volumes[case_id]
         image, lm = self.reader(case_id).read_all()
         arrays = image, self._channels(case_id, lm)
-        if self.cache == "ram":
-            self._volumes[case_id] = arrays
+        if self.cache != "none":
+            self._minimum[case_id] = image.min()
+            arrays = self._volumes[case_id] = self._resident(arrays)
         return arrays
+
+    def _resident(self, arrays: Arrays) -> Arrays:
+        if self.cache != "device":
+            return arrays
+        image, channels = (as_tensor(array) for array in arrays)
+        # few operations know 16 bit labels on a device
+        channels = channels if channels.dtype == torch.uint8 else channels.to(torch.int32)
+        return image.to(self.device), channels.to(self.device)
 
     def _kept_volume(self, case_id: str) -> Arrays:
         """The case's volume, read again only where another case came between and there is no cache."""
@@ -163,10 +176,16 @@ class CaseSource:
             self._readers[self._recent.popitem(last=False)[0]].close()
         return self._readers[case_id]
 
-    def preload(self) -> None:
-        """Read everything when the cache is "ram", so that forked workers share one copy."""
-        for case_id in self.case_ids if self.cache == "ram" else ():
+    def hold(self, cache: str, device: torch.device) -> None:
+        """Keep all volumes in "ram", so that forked workers share one copy, or on the "device"."""
+        self.cache, self.device = cache, device
+        for case_id in self.case_ids if cache != "none" else ():
             self.volume(case_id)
+
+    def bytes(self, *, on_device: bool = False) -> int:
+        """What `hold` takes."""
+        label_bytes = 1 if self._table.dtype == np.uint8 else (4 if on_device else 2)
+        return volumes_bytes((self.shape(case_id) for case_id in self.case_ids), label_bytes)
 
     def _check_labels(self) -> None:
         """The manifest counts every label, so what would stop a training half-way is found without reading."""
@@ -238,12 +257,19 @@ def _check_cases(manifest: Manifest, case_ids: Sequence[str], known: Collection[
         raise CasesFailed(f"{len(lacking)} of {len(case_ids)} cases are not preprocessed", problems)
 
 
-def _padded(array: NDArray[Any], start: Vox, size: Vox, fill: float) -> NDArray[Any]:
+def as_tensor(array: Any) -> torch.Tensor:
+    """The same memory as a tensor; tensors stay."""
+    return array if isinstance(array, torch.Tensor) else torch.from_numpy(array)
+
+
+def _padded(array: Any, start: Vox, size: Vox, fill: float) -> Any:
+    """Box of an array or tensor, with `fill` where it leaves it."""
     box = list(zip(start, size, array.shape, strict=True))
     inside = tuple(slice(max(0, a), max(0, min(a + n, full))) for a, n, full in box)
     part = array[inside]
     if part.shape == tuple(size):
         return part
-    result = np.full(size, fill, array.dtype)
+    result: Any = np.empty(size, array.dtype) if isinstance(array, np.ndarray) else array.new_empty(size)
+    result[...] = fill
     result[tuple(slice(s.start - a, s.start - a + n) for s, a, n in zip(inside, start, part.shape, strict=True))] = part
     return result

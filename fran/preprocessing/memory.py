@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+
+from fran.io.memory import free_memory
+
+__all__ = ["AUTO", "SHARE", "case_bytes", "fitting_processes", "free_memory", "usable_cores"]
 
 AUTO = -1
 SHARE = 0.8
@@ -42,25 +45,6 @@ def fitting_processes(needs: Iterable[int], free_bytes: int, cores: int) -> int:
     """
     largest = max(needs, default=1)
     return max(1, min(cores, int(SHARE * free_bytes / largest)))
-
-
-def free_memory() -> int:
-    """Bytes that this process may still take: free on the machine, or left of the control group's limit."""
-    limits = [_machine_bytes(Path("/proc/meminfo"))]
-    group = Path("/sys/fs/cgroup")
-    try:
-        limits.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
-    except (OSError, ValueError):
-        limits.append(limits[0])  # no limit, or none that can be read
-    return max(0, min(limits))
-
-
-def _machine_bytes(meminfo: Path) -> int:
-    try:
-        text = meminfo.read_text()
-        return 1024 * int(text.partition("MemAvailable:")[2].split()[0])
-    except (OSError, IndexError, ValueError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 def usable_cores() -> int:

@@ -181,6 +181,8 @@ def make_datamodule(spec: TrainSpec, *, on_gpu: bool) -> CropDataModule:
         seed=settings.seed,
         num_workers=settings.num_workers,
         cache=settings.cache,
+        case_weights=settings.case_sampling_weights,
+        datasource_weights=settings.datasource_sampling_weights,
         max_val_cases=settings.max_val_cases,
         on_gpu=on_gpu,
         margins=augmentation_of(spec).margins,

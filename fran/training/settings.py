@@ -7,6 +7,7 @@ from math import inf
 from typing import Any
 
 from fran.augmentation.settings import AugmentationSettings, no_augmentation
+from fran.data.cache import CACHES
 from fran.errors import ConfigError, SettingProblem, choices, raise_for_settings, unmet
 from fran.training.loss_settings import LossSettings
 from fran.training.optimiser_settings import OPTIMISERS, SCHEDULES, OptimiserSettings
@@ -22,7 +23,7 @@ __all__ = [
     "parse_duration",
 ]
 
-CACHES = ("none", "ram")
+
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
@@ -49,7 +50,9 @@ class TrainerSettings:
         val_nsd_mm: tolerance of the surface Dice that validation measures beside Dice; null does not measure it.
         fg_fraction: share of crops placed on foreground.
         class_sampling_weights: label name to frequency among the foreground crops.
-        cache: "none" or "ram".
+        case_sampling_weights: case id to how often it is drawn; 1 for those not named.
+        datasource_sampling_weights: datasource to how often each of its cases is drawn; 1 for those not named.
+        cache: "none", "ram" (cases in memory) or "device" (training cases on the GPU, crops are cut there).
         seed: of weights, crops and augmentation.
         deterministic: ask torch for deterministic algorithms.
         channels_last: memory layout channels_last_3d.
@@ -79,6 +82,8 @@ class TrainerSettings:
     val_nsd_mm: float | None = 2.0
     fg_fraction: float = 0.5
     class_sampling_weights: dict[str, Any] = field(default_factory=dict)
+    case_sampling_weights: dict[str, Any] = field(default_factory=dict)
+    datasource_sampling_weights: dict[str, Any] = field(default_factory=dict)
     cache: str = "none"
     seed: int = 0
     deterministic: bool = False

@@ -48,6 +48,7 @@ def train(job: Job[TrainConfig]) -> None:
     data = data_of(project, job)
     split = _split(project, config)
     say_notes(data.flow)
+    _check_sampling(project, config, data)
     # the network is tried before hours of preprocessing, the run folder is made after it
     trial = _spec(job, project, data, split, Path())
     _try_network(trial)
@@ -81,6 +82,16 @@ def check(config: TrainConfig) -> list[SettingProblem]:
     if config.run and config.resume:
         found.append(SettingProblem("run", config.run, "null together with resume, which keeps the run's name"))
     return [*found, *network_problems(config.model, config)]
+
+
+def _check_sampling(project: Project, config: TrainConfig, data: PlanData) -> None:
+    """Names in sampling weights that there are not, said before anything is preprocessed."""
+    from fran.data.sampling import CASE_SETTING, CLASS_SETTING, DATASOURCE_SETTING, check_weights
+
+    trainer = config.trainer
+    check_weights(trainer.datasource_sampling_weights, project.datasources, DATASOURCE_SETTING)
+    check_weights(trainer.case_sampling_weights, [row.case_id for row in data.rows], CASE_SETTING)
+    check_weights(trainer.class_sampling_weights, data.flow.scheme.channel_names[1:], CLASS_SETTING)
 
 
 def _split(project: Project, config: TrainConfig) -> Split:

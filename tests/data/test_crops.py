@@ -161,7 +161,7 @@ def test_volumes_smaller_than_the_patch_are_padded_centred(source):
 
 def test_memory_cache_gives_the_same_crops(manifest, labels, ct_properties, source):
     cached = CaseSource(manifest, source.case_ids, labels, ct_properties, cache="ram")
-    cached.preload()
+    cached.hold("ram", torch.device("cpu"))
     a, b = CropDataset(source, (38, 16, 24), seed=2), CropDataset(cached, (38, 16, 24), seed=2)
     assert all(equal(a[i], b[i]) for i in range(10))
 
@@ -176,9 +176,9 @@ def test_open_files_are_bounded(source, monkeypatch):
 def test_case_weights_choose_cases(source):
     crops = CropDataset(source, PATCH, seed=0, case_weights=dict.fromkeys(source.case_ids[1:], 0.0))
     assert {crops[i][keys.CASE_ID] for i in range(10)} == {source.case_ids[0]}
-    with pytest.raises(ConfigError, match="at least one above 0"):
+    with pytest.raises(ConfigError, match="a weight above 0, found none"):
         CropDataset(source, PATCH, case_weights=dict.fromkeys(source.case_ids, 0.0))
-    with pytest.raises(ConfigError, match=r"class_sampling_weights: .*organ, lesion"):
+    with pytest.raises(ConfigError, match=r"class_sampling_weights: .*lesion, organ"):
         CropDataset(source, PATCH, class_weights={"tumour": 1.0})
 
 
