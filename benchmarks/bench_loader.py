@@ -1,11 +1,12 @@
 """Patches per second of loading and augmenting on one thread: one JSON line on stdout.
 
     python benchmarks/bench_loader.py FOLDER_OF_A_MANIFEST --patch 96 96 96
-    python side_by_side.py --a "$NNUNET/bin/python nnunet_peer.py loader --work W" --b "python benchmarks/bench_loader.py F"
+    python side_by_side.py --a "$NNUNET loader --work W" --b "python benchmarks/bench_loader.py FOLDER"
 
 What a training does before a step, in one process on one thread: crop (with the surroundings of samples that move),
-collate, normalise, augment with the default settings, which are nnU-Net's probabilities and ranges. Keys are those of the
-peer's `loader`. `*_cpu_ms_per_patch` is CPU time, which other programs disturb less. `--cache ram|device` keeps the cases.
+collate, normalise, augment with the default settings, which are nnU-Net's probabilities and ranges. Keys are those of
+the peer's `loader`. `*_cpu_ms_per_patch` is CPU time, which other programs disturb less. `--cache ram|device` keeps the
+cases.
 """
 
 from __future__ import annotations
