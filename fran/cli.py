@@ -118,6 +118,13 @@ VERBS: dict[str, Verb | Group] = {
             "gc": Verb("cache_gc", "show what no plan needs; delete=true deletes it", "fran cache gc project=kits"),
         },
     ),
+    "hpc": Group(
+        "trained models on a cluster that hpc.yaml describes",
+        {
+            "ls": Verb("hpc_ls", "runs of a project there, and which have a copy here", "fran hpc ls project=kits"),
+            "pull": Verb("hpc_pull", "fetch runs without predicting", "fran hpc pull project=kits 'runs=[NAME]'"),
+        },
+    ),
     "infer": Verb("infer", "predict label maps for new images", "fran infer project=kits 'runs=[NAME]' input=new/"),
     "score": Verb("score", "compare predictions with references", "fran score pred=predictions gt=raw/kits"),
     "import-excel": Verb(

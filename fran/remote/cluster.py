@@ -61,7 +61,7 @@ class Cluster:
         self._runner.close()
 
     def names(self, folder: str) -> list[str] | None:
-        """Names in a folder, sorted, as the server gives them: not to be trusted; None where there is no such folder."""
+        """Names in a folder, sorted, as the server gives them, not to be trusted; None without such a folder."""
 
         async def work(sftp: asyncssh.SFTPClient) -> list[str] | None:
             try:
@@ -87,7 +87,7 @@ class Cluster:
         return self._run(work, path)
 
     def sha256(self, path: str) -> str | None:
-        """SHA-256 of a file in hex, by the cluster's ``sha256sum``; None where commands are not allowed, or it lacks it."""
+        """SHA-256 of a file in hex, by the cluster's ``sha256sum``; None where it lacks that or forbids commands."""
 
         async def work(_: asyncssh.SFTPClient) -> str | None:
             assert self._connection is not None

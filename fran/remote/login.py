@@ -143,8 +143,8 @@ def _untrusted(settings: HpcSettings, key: asyncssh.SSHKey | None) -> StoreError
     if _has_other_key(settings):
         return StoreError(
             f"hpc.yaml: {name} shows another key than {settings.known_hosts} holds for it: {kind} {fingerprint}. "
-            "Either the cluster was set up anew, or somebody listens in. Ask its administrators; only if the fingerprint "
-            f"is theirs: ssh-keygen -f {settings.known_hosts} -R '{name}', and {add}"
+            "Either the cluster was set up anew, or somebody listens in. Ask its administrators; only if that is their "
+            f"key: ssh-keygen -f {settings.known_hosts} -R '{name}', and {add}"
         )
     return StoreError(
         f"hpc.yaml: {name} is not in {settings.known_hosts}, so nobody vouches for it. It shows the key {kind} "

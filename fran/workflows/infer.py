@@ -7,13 +7,13 @@ from pathlib import Path
 
 from fran.errors import ConfigError, SettingProblem, choices
 from fran.workflows.entry import Job, run_verb
-from fran.workflows.predictors import find_checkpoint, segmenter
+from fran.workflows.model_sources import CHECKPOINTS, ModelSources, folder_name
+from fran.workflows.predictors import segmenter
 from fran.workflows.projects import folders_of
 from fran.workflows.schema import InferConfig
 
 log = logging.getLogger("fran.infer")
 
-CHECKPOINTS = ("best", "last")
 ENSEMBLES = ("mean", "vote")
 PRECISIONS = ("auto", "32", "bf16", "16")
 EMPTY = ("whole", "empty")
@@ -26,9 +26,10 @@ def infer(job: Job[InferConfig]) -> None:
 
     config = job.config
     folders = folders_of(config.paths, config.project)
-    files = [find_checkpoint(run, folders.checkpoints, config.checkpoint) for run in config.runs]
-    predictor = segmenter(config, files, folders.checkpoints)
-    output = Path(config.output) if config.output else folders.predictions / "+".join(f.parent.name for f in files)
+    sources = ModelSources(folders, config.checkpoint)
+    runs = [sources.read(run) for run in config.runs]
+    predictor = segmenter(config, runs, sources)
+    output = Path(config.output) if config.output else folders.predictions / folder_name(runs)
     report = predict_folder(
         predictor,
         Path(config.input),

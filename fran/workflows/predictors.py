@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fran.inference.crops import GuideFolder
     from fran.inference.predictor import Predictor
     from fran.io.checkpoint import ModelFile
+    from fran.workflows.model_sources import ModelSources
     from fran.workflows.schema import InferConfig
 
 log = logging.getLogger("fran.infer")
@@ -24,25 +25,23 @@ log = logging.getLogger("fran.infer")
 NOBODY = "none"
 
 
-def segmenter(config: InferConfig, files: Sequence[Path], checkpoints: Path) -> Segmenter:
-    """The ensemble of some checkpoints.
+def segmenter(config: InferConfig, runs: Sequence[Sequence[ModelFile]], sources: ModelSources) -> Segmenter:
+    """The ensemble of some runs.
 
     Args:
         config: of `fran infer`.
-        files: checkpoints.
-        checkpoints: folder of the project's runs, where a localiser is looked for.
+        runs: models of each; a bundle may hold several.
+        sources: where a localiser is looked for.
 
     Raises:
         ConfigError: runs that cannot be applied together, or a localiser that is needed and not named.
         StoreError: a checkpoint that is missing or cannot be read.
     """
     from fran.inference.vote import Vote
-    from fran.io.checkpoint import read_model
 
-    models = [read_model(file) for file in files]
     if config.ensemble == "vote":
-        return Vote([_predictor(config, [model], checkpoints) for model in models])
-    return _predictor(config, models, checkpoints)
+        return Vote([_predictor(config, models, sources) for models in runs])
+    return _predictor(config, [model for models in runs for model in models], sources)
 
 
 def find_checkpoint(run: str, checkpoints: Path, which: str, key: str = "runs") -> Path:
@@ -63,12 +62,12 @@ def find_checkpoint(run: str, checkpoints: Path, which: str, key: str = "runs") 
     return found
 
 
-def _predictor(config: InferConfig, models: Sequence[ModelFile], checkpoints: Path) -> Predictor:
+def _predictor(config: InferConfig, models: Sequence[ModelFile], sources: ModelSources) -> Predictor:
     from fran.inference.crops import CropRule, GuideFolder
     from fran.inference.predictor import Predictor
 
     crop = CropRule.of(models[0].meta, config.margin_mm, config.localiser_regions, config.localiser_empty)
-    localiser = _localiser(config, models[0], checkpoints)
+    localiser = _localiser(config, models[0], sources)
     if isinstance(localiser, GuideFolder) and not localiser.names and crop.regions is not None:
         crop = replace(crop, regions=_by_table(crop.regions))
     mirror = config.mirror if isinstance(config.mirror, str) else tuple(config.mirror)
@@ -87,17 +86,17 @@ def _machine(config: InferConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in names}
 
 
-def _localiser(config: InferConfig, model: ModelFile, checkpoints: Path) -> Predictor | GuideFolder | None:
+def _localiser(config: InferConfig, model: ModelFile, sources: ModelSources) -> Predictor | GuideFolder | None:
     """What says where a model's cases are cut: what the command names, else what the checkpoint says."""
     from fran.inference.ensemble import mode_of
 
     if config.localiser == NOBODY:
         return None
     if config.localiser is not None:
-        return _named(config, config.localiser, checkpoints)
+        return _named(config, config.localiser, sources)
     mode, trained = mode_of(model.meta), model.meta.get("config") or {}
     if mode == "rbd" or (mode == "pbd" and trained.get("localiser")):
-        return _trained_with(config, model, trained, checkpoints)
+        return _trained_with(config, model, trained, sources)
     if mode == "lbd":
         log.info(
             "%s was trained on crops around its labels and is applied to whole images; localiser=<run or folder of"
@@ -108,7 +107,7 @@ def _localiser(config: InferConfig, model: ModelFile, checkpoints: Path) -> Pred
 
 
 def _trained_with(
-    config: InferConfig, model: ModelFile, trained: Mapping[str, Any], checkpoints: Path
+    config: InferConfig, model: ModelFile, trained: Mapping[str, Any], sources: ModelSources
 ) -> Predictor | GuideFolder:
     """The localiser of a checkpoint."""
     name = trained.get("localiser") or trained.get("imported_folder")
@@ -118,25 +117,24 @@ def _trained_with(
         made = f"label maps in {name}" if name else "label maps of its own"
         raise ConfigError(f"localiser: {run} was trained on crops around {made}; say what cuts these images: {ways}")
     try:
-        return _named(config, name, checkpoints)
+        return _named(config, name, sources)
     except StoreError as error:
         raise ConfigError(
             f"localiser: {run} was trained on crops around the predictions of '{name}', and there is no such run in "
-            f"{checkpoints}; give it by its checkpoint or another one: {ways}"
+            f"{sources.folders.checkpoints}; give it by its checkpoint or another one: {ways}"
         ) from error
 
 
-def _named(config: InferConfig, name: str, checkpoints: Path) -> Predictor | GuideFolder:
+def _named(config: InferConfig, name: str, sources: ModelSources) -> Predictor | GuideFolder:
     """A run as a predictor; a folder that holds no checkpoint as label maps."""
     from fran.inference.crops import GuideFolder
     from fran.inference.ensemble import mode_of
     from fran.inference.predictor import Predictor
-    from fran.io.checkpoint import read_model
 
     folder = Path(name).expanduser()
-    if folder.is_dir() and not list(folder.glob("*.ckpt")):
+    if folder.is_dir() and not list(folder.glob("*.ckpt")) and not sources.is_bundle(folder):
         return GuideFolder.of(folder)
-    model = read_model(find_checkpoint(name, checkpoints, config.checkpoint, "localiser"))
-    if mode_of(model.meta) == "rbd":
+    models = sources.read(name, "localiser")
+    if mode_of(models[0].meta) == "rbd":
         raise ConfigError(f"localiser: '{name}' needs a localiser itself; use a run of mode source or whole")
-    return Predictor([model], **_machine(config))
+    return Predictor(models, **_machine(config))

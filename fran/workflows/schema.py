@@ -241,6 +241,15 @@ class SheetConfig(ProjectVerbConfig):
 
 
 @dataclass
+class HpcConfig(ProjectVerbConfig):
+    """`fran hpc ls` and `fran hpc pull`."""
+
+    runs: list[str] = field(default_factory=list)
+    checkpoint: str = "best"
+    json: bool = False
+
+
+@dataclass
 class InferConfig:
     """`fran infer`."""
 
@@ -338,6 +347,7 @@ def register() -> None:
         ("cache_verify_schema", CacheConfig),
         ("cache_gc_schema", CacheGcConfig),
         ("project_sheet_schema", SheetConfig),
+        ("hpc_schema", HpcConfig),
         ("infer_schema", InferConfig),
         ("score_schema", ScoreConfig),
         ("ui_schema", UiConfig),

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 import torch
+import yaml
 
 from fran.io.checkpoint import write_checkpoint
 from fran.remote.settings import HpcSettings
@@ -47,6 +48,31 @@ class Server:
         path = self.storage / "checkpoints" / "kits" / name / which
         weights = torch.randint(256, (size,), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
         write_checkpoint({"weights": weights}, path)
+        return path
+
+    def model(self, name: str, threshold_hu: float = 100.5) -> Path:
+        """A run that can predict: label 3 above a threshold, by a 1x1x1 convolution."""
+        path = self.storage / "checkpoints" / "kits" / name / "best.ckpt"
+        meta = {
+            "format": 1, "run": name, "modality": "CT", "spacing": [1.0, 1.0, 2.0], "patch_size": [4, 4, 4],
+            "network": {"_target_": "torch.nn.Conv3d", "in_channels": 1, "out_channels": 2, "kernel_size": 1},
+            "labels": {"values": [3], "names": {"3": "kidney"}}, "mode": "source",
+            "properties": {"intensity_clip_range": [-500, 900], "mean_fg": 0.0, "std_fg": 1.0},
+        }  # fmt: skip
+        state = {
+            "network.weight": torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1, 1),
+            "network.bias": torch.tensor([0.0, -threshold_hu]),
+        }
+        write_checkpoint({"state_dict": state, "fran": meta}, path)
+        return path
+
+    def hpc_yaml(self, **changes: object) -> Path:
+        """The settings as a user writes them."""
+        s = self.settings
+        keys = {"host": s.host, "username": s.username, "hpc_storage": str(s.hpc_storage), "port": s.port}
+        keys |= {"key_file": str(s.key_file), "known_hosts": str(s.known_hosts), **changes}
+        path = self.storage.parent / "hpc.yaml"
+        path.write_text(yaml.safe_dump({key: value for key, value in keys.items() if value is not None}))
         return path
 
 

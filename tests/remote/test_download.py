@@ -60,6 +60,7 @@ def test_a_cut_connection_is_made_anew_and_goes_on(server, tmp_path: Path, caplo
     assert "the connection was lost" in caplog.text
 
 
+@pytest.mark.slow
 def test_what_came_stays_for_the_next_command(server, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     path, target = server.run("one", SIZE), tmp_path / "best.ckpt"
 
@@ -80,6 +81,7 @@ def test_what_came_stays_for_the_next_command(server, tmp_path: Path) -> None:  
     assert part.read_bytes() == path.read_bytes()[: part.stat().st_size]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", [False, True])
 def test_a_part_is_used_only_for_the_content_it_began(other: bool, server, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     path, target = server.run("one", SIZE), tmp_path / "best.ckpt"
@@ -97,6 +99,7 @@ def test_a_part_is_used_only_for_the_content_it_began(other: bool, server, tmp_p
     assert (first.seen[0] > 6_000_000) is not other
 
 
+@pytest.mark.slow
 def test_a_damaged_part_is_found_by_the_checksum(server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:  # type: ignore[no-untyped-def]
     path, target = server.run("one", SIZE), tmp_path / "best.ckpt"
     part = tmp_path / "best.ckpt.part"
@@ -110,6 +113,7 @@ def test_a_damaged_part_is_found_by_the_checksum(server, tmp_path: Path, caplog:
     assert "expected SHA-256" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_file_that_changes_meanwhile_is_fetched_again(
     server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:  # type: ignore[no-untyped-def]
@@ -138,6 +142,7 @@ def test_a_checksum_that_never_agrees(server, tmp_path: Path, monkeypatch: pytes
     assert not (tmp_path / "best.ckpt.part").exists()
 
 
+@pytest.mark.slow
 def test_a_cluster_that_runs_no_commands(server, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     keys = tmp_path / "authorized_keys"
     keys.write_text(f'command="internal-sftp" {keys.read_text()}')
@@ -192,6 +197,7 @@ with Cluster(HpcSettings(host, user, PurePosixPath(storage), int(port), Path(key
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_what_has_come(server, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     path, target, s = server.run("one", SIZE), tmp_path / "here" / "best.ckpt", server.settings
     values = (s.host, s.username, s.hpc_storage, s.port, s.key_file, s.known_hosts, path, target)

@@ -16,7 +16,9 @@ from fran.inference.crops import GuideFolder
 from fran.inference.predictor import Predictor
 from fran.inference.vote import Vote
 from fran.io.checkpoint import write_checkpoint
-from fran.workflows.predictors import find_checkpoint, segmenter
+from fran.projects.folders import ProjectFolders
+from fran.workflows.model_sources import ModelSources
+from fran.workflows.predictors import segmenter
 from fran.workflows.schema import InferConfig
 
 
@@ -44,7 +46,10 @@ def checkpoints(tmp_path: Path) -> Path:
 
 def _segmenter(checkpoints: Path, *runs: str, **settings: Any) -> Any:
     config = InferConfig(runs=list(runs), input="x", device="cpu", **settings)
-    return segmenter(config, [find_checkpoint(run, checkpoints, "best") for run in runs], checkpoints)
+    # the runs' folder itself stands for that of a project: <root>/<title>
+    folders = ProjectFolders(checkpoints.name, *[checkpoints.parent] * 4)
+    sources = ModelSources(folders)
+    return segmenter(config, [sources.read(run) for run in runs], sources)
 
 
 def test_the_localiser_of_the_checkpoint(checkpoints: Path) -> None:
