@@ -22,10 +22,11 @@ class Verb:
 
 @dataclass(frozen=True)
 class Group:
-    """Verbs about one subject: `fran <group> <verb>`."""
+    """Verbs about one subject: `fran <group> <verb>`; with a default also `fran <group> [key=value ...]`."""
 
     help: str
     verbs: dict[str, Verb]
+    default: Verb | None = None
 
 
 VERBS: dict[str, Verb | Group] = {
@@ -52,6 +53,17 @@ VERBS: dict[str, Verb | Group] = {
                 "model_show", "one network's settings, outputs and memory", "fran model show resunet plan=plan1"
             ),
         },
+    ),
+    "cv": Group(
+        "cross-validation: train the folds that are missing, and show all of them as one result",
+        {
+            "show": Verb(
+                "cv_show",
+                "Dice of each label over the cases of all folds, with intervals",
+                "fran cv show project=kits",
+            ),
+        },
+        Verb("cv", "train the folds that are missing, then show them", "fran cv project=kits plan=plan1 model=dynunet"),
     ),
     "plan": Group(
         "what plans say, how they differ, what their data will be and cost",
@@ -156,7 +168,9 @@ Data live below $FRAN_HOME (default ~/fran); your own plans go to conf/plan/ the
 
 def group_usage(name: str, group: Group) -> str:
     """What `fran <group> --help` prints."""
-    return f"fran {name}: {group.help}\n\nusage: fran {name} <verb> [key=value ...]\n\n{_listed(group.verbs)}\n"
+    itself = f"       fran {name} [key=value ...]\n" if group.default else ""
+    verbs = {"": group.default, **group.verbs} if group.default else group.verbs
+    return f"fran {name}: {group.help}\n\nusage: fran {name} <verb> [key=value ...]\n{itself}\n{_listed(verbs)}\n"
 
 
 def _listed(verbs: Mapping[str, Verb | Group]) -> str:
@@ -164,7 +178,11 @@ def _listed(verbs: Mapping[str, Verb | Group]) -> str:
     lines = []
     for name, verb in verbs.items():
         lines.append(f"  {name:<{width}}  {verb.help}")
-        example = verb.example if isinstance(verb, Verb) else " | ".join(f"fran {name} {inner}" for inner in verb.verbs)
+        if isinstance(verb, Verb):
+            example = verb.example
+        else:
+            own = [verb.default.example] if verb.default else []
+            example = " | ".join([*own, *(f"fran {name} {inner}" for inner in verb.verbs)])
         lines.append(f"  {'':<{width}}    {example}")
     return "\n".join(lines)
 
@@ -175,14 +193,20 @@ def main() -> None:
     if arguments[:1] in (["-V"], ["--version"]):
         sys.stdout.write(f"fran {__version__}\n")
         return
-    name, verb = "fran", _chosen("fran", VERBS, arguments, usage())
+    verb, words = _chosen("fran", VERBS, arguments, usage()), 1
     if isinstance(verb, Group):
-        group, arguments = verb, arguments[1:]
-        name = f"fran {sys.argv[1]}"
-        verb = _chosen(name, group.verbs, arguments, group_usage(sys.argv[1], group))
+        group, verb = verb, verb.default
+        if verb is None or not _is_setting(arguments[1:2]):
+            name = arguments[0]
+            verb, words = _chosen(f"fran {name}", group.verbs, arguments[1:], group_usage(name, group)), 2
     if isinstance(verb, Verb):
-        sys.argv = [f"{name} {arguments[0]}", *arguments[1:]]
+        sys.argv = [" ".join(["fran", *arguments[:words]]), *arguments[words:]]
         import_module(f"fran.workflows.{verb.module}").main()
+
+
+def _is_setting(arguments: Sequence[str]) -> bool:
+    """Whether the next argument is for the verb that a group is by itself: ``project=kits``, ``--dry-run``, ``-m``."""
+    return any("=" in a or (a.startswith("-") and a not in ("-h", "--help")) for a in arguments[:1])
 
 
 def _chosen(

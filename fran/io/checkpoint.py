@@ -91,6 +91,7 @@ def read_model(path: Path | str) -> ModelFile:
 def new_run_folder(project_folder: Path | str, plan: str, model: str, fold: int | str) -> Path:
     """Create and return ``<project_folder>/<plan>-<model>-f<fold>-<n>`` with the first free n.
 
+    A fold that is no number stands as it is: ``plan1-dynunet-all-1``, ``plan1-dynunet-lits-1``.
     Making the folder is the lock: of two jobs that start together each gets its own.
     """
     parent = Path(project_folder)
@@ -108,6 +109,7 @@ def new_run_folder(project_folder: Path | str, plan: str, model: str, fold: int 
 
 def next_run_name(project_folder: Path | str, plan: str, model: str, fold: int | str) -> str:
     """The name that `new_run_folder` would give now."""
-    stem = f"{plan}-{model}-f{fold}-"
+    place = f"f{fold}" if isinstance(fold, int) else fold
+    stem = f"{plan}-{model}-{place}-"
     taken = [p.name.removeprefix(stem) for p in Path(project_folder).glob(f"{stem}*")]
     return f"{stem}{max((int(n) for n in taken if n.isdigit()), default=0) + 1}"

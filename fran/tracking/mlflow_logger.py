@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fran.errors import StoreError
 from fran.io.files import read_json, write_json
-from fran.tracking.settings import TrackingSettings
+from fran.tracking.settings import OFFLINE, TrackingSettings
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -21,16 +21,27 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RUN_FILE = "tracking.json"
+ARTIFACTS = "mlartifacts"
 
 
-def tracking_db(project_folder: Path | str) -> Path:
-    """The project's own MLflow store."""
-    return Path(project_folder).resolve() / "mlflow.db"
+def tracking_db(folder: Path | str) -> Path:
+    """The MLflow store of a project, or of one run that is tracked offline."""
+    return Path(folder).resolve() / "mlflow.db"
 
 
-def tracking_uri(settings: TrackingSettings, project_folder: Path | str) -> str:
-    """The URI of the settings, or that of the project's SQLite file; never a file store, never the current folder."""
-    return settings.uri or f"sqlite:///{tracking_db(project_folder).as_posix()}"
+def tracking_uri(settings: TrackingSettings, project_folder: Path | str, run_folder: Path | str | None = None) -> str:
+    """The URI of the settings, or that of the project's SQLite file; never a file store, never the current folder.
+
+    Offline it is the SQLite file in `run_folder`.
+    """
+    if settings.uri == OFFLINE and run_folder is not None:
+        return sqlite_uri(tracking_db(run_folder))
+    return settings.uri or sqlite_uri(tracking_db(project_folder))
+
+
+def sqlite_uri(db: Path | str) -> str:
+    """MLflow's URI of a SQLite file."""
+    return f"sqlite:///{Path(db).resolve().as_posix()}"
 
 
 def make_logger(
@@ -64,8 +75,8 @@ def make_logger(
         return None
     from pytorch_lightning.loggers import MLFlowLogger
 
-    uri, name = tracking_uri(settings, project_folder), settings.experiment or project
-    ensure_experiment(uri, name, _artifact_root(settings, project_folder))
+    uri, name = tracking_uri(settings, project_folder, run_folder), settings.experiment or project
+    ensure_experiment(uri, name, artifact_root(settings, run_folder if settings.uri == OFFLINE else project_folder))
     return MLFlowLogger(
         experiment_name=name,
         run_name=run_name,
@@ -153,12 +164,13 @@ def _former_run(uri: str, run_folder: Path) -> str | None:
     return run_id
 
 
-def _artifact_root(settings: TrackingSettings, project_folder: Path | str) -> str | None:
+def artifact_root(settings: TrackingSettings, folder: Path | str) -> str | None:
+    """Where a new experiment keeps its artefacts: beside mlflow.db in `folder`; None leaves it to a server."""
     if settings.artifacts is not None:
         return settings.artifacts
     if settings.uri is not None and settings.uri.startswith("http"):
         return None
-    return (Path(project_folder).resolve() / "mlartifacts").as_uri()
+    return (Path(folder).resolve() / ARTIFACTS).as_uri()
 
 
 def _tags(settings: TrackingSettings, tags: Mapping[str, str] | None) -> dict[str, Any]:

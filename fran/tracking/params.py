@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
 
 #: Longer values make the run table unreadable; they stay in the YAML artefact. (MLflow itself stops at 6000.)
 MAX_VALUE = 250
@@ -25,13 +28,31 @@ def flatten(config: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
     """
     params: dict[str, str] = {}
     aside: list[str] = []
-    for key, value in _leaves(config, ""):
-        text = value if isinstance(value, str) else json.dumps(value, default=str)
+    for key, text in flatten_all(config).items():
         if len(text) > MAX_VALUE or len(key) > MAX_KEY or not _KEY.fullmatch(key):
             aside.append(key)
         else:
             params[key] = text
     return params, aside
+
+
+def in_batches(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> None:
+    """Log parameters that a run does not have yet, as many at a time as MLflow takes."""
+    from mlflow.entities import Param
+
+    listed = [Param(key, value) for key, value in params.items()]
+    for start in range(0, len(listed), BATCH):
+        client.log_batch(run_id, params=listed[start : start + BATCH])
+
+
+def flatten_all(config: Mapping[str, Any]) -> dict[str, str]:
+    """Dotted key to text, whatever its length.
+
+    Example:
+        >>> flatten_all({"trainer": {"lr": 0.01}, "tags": {}})
+        {'trainer.lr': '0.01', 'tags': '{}'}
+    """
+    return {k: v if isinstance(v, str) else json.dumps(v, default=str) for k, v in _leaves(config, "")}
 
 
 def _leaves(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

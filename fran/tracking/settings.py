@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
 from fran.errors import SettingProblem, choices, raise_for_settings
 
 BACKENDS = ("mlflow", "none")
+OFFLINE = "offline"
 
 
 @dataclass
@@ -15,13 +17,17 @@ class TrackingSettings:
 
     Attributes:
         backend: "mlflow", or "none": then mlflow is not even imported.
-        uri: MLflow tracking URI; null is the project's own SQLite file ``<project folder>/mlflow.db``.
+        uri: MLflow tracking URI; null is the project's own SQLite file ``<project folder>/mlflow.db``, "offline" one in
+            the run's own folder, which `fran mlflow merge` brings to the project's.
         artifacts: artefact root of a new experiment; null is ``<project folder>/mlartifacts``. Left to the server when
             `uri` is a server.
         experiment: name of the experiment; null is the project's title.
         log_checkpoint: store the best checkpoint with the run too (it stays in the run folder in any case).
         overlay_every: draw the validation example at every n-th validation, and always at the end; 0 is the end alone.
-        parent_run_id: run under which this one is listed, for folds and sweeps.
+        register: make the best checkpoint a version of the registered model ``<project>-<plan>-<model>``, whose alias
+            "best" points at the version of the highest validation Dice.
+        system_every_s: seconds between samples of the load of CPU, memory, disk and GPU; 0 takes none.
+        parent_run_id: run under which this one is listed, for sweeps; folds find theirs by themselves.
         tags: further tags.
     """
 
@@ -31,6 +37,8 @@ class TrackingSettings:
     experiment: str | None = None
     log_checkpoint: bool = True
     overlay_every: int = 10
+    register: bool = False
+    system_every_s: float = 0.0
     parent_run_id: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
 
@@ -41,10 +49,18 @@ class TrackingSettings:
             found.append(SettingProblem("tracking.backend", self.backend, choices(self.backend, BACKENDS)))
         if self.overlay_every < 0:
             found.append(SettingProblem("tracking.overlay_every", self.overlay_every, "0 or more"))
-        if self.uri is not None and (self.uri.startswith("file:") or "://" not in self.uri):
+        if self.register and not self.log_checkpoint:
+            expected = "true with tracking.register=true: a registered model is the stored checkpoint"
+            found.append(SettingProblem("tracking.log_checkpoint", self.log_checkpoint, expected))
+        if self.system_every_s < 0:
+            found.append(SettingProblem("tracking.system_every_s", self.system_every_s, "0 or more"))
+        elif self.system_every_s and find_spec("psutil") is None:
+            expected = "0, for the package psutil is not installed: pip install psutil"
+            found.append(SettingProblem("tracking.system_every_s", self.system_every_s, expected))
+        if self.uri not in (None, OFFLINE) and (self.uri.startswith("file:") or "://" not in self.uri):
             expected = (
                 "sqlite:///<file>, http(s)://<server> or a database URI, for MLflow has given up its file store; "
-                "null for the project's own SQLite file"
+                "offline for one in the run's folder; null for the project's own SQLite file"
             )
             found.append(SettingProblem("tracking.uri", self.uri, expected))
         return found

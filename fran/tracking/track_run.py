@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,16 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import MLFlowLogger
 
 from fran import keys
-from fran.errors import FranError
 from fran.io.checkpoint import BEST, LAST
+from fran.tracking.finish import MAX_TAG
+from fran.tracking.guard import warn_only, warn_only_mlflow
 from fran.tracking.mlflow_logger import remember_run
-from fran.tracking.params import BATCH, flatten
+from fran.tracking.params import flatten, in_batches
+from fran.training.interrupt import TrainingInterrupted
 
 log = logging.getLogger(__name__)
 
 PREDICTION = "prediction"
-MAX_TAG = 5000  # MLflow's limit on the value of a tag was 5000 before 3.x
 Draw = Callable[..., object]
 
 
@@ -70,6 +70,7 @@ class TrackRun(pl.Callback):
             `fran.reporting.overlay.overlay_png`; None draws nothing.
         overlay_every: draw at every n-th validation, and at the end; 0 is the end alone.
         log_checkpoint: store the run folder's best (else last) checkpoint as an artefact at the end.
+        system_every_s: seconds between samples of the load of CPU, memory, disk and GPU; 0 takes none.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class TrackRun(pl.Callback):
         draw: Draw | None = None,
         overlay_every: int = 10,
         log_checkpoint: bool = True,
+        system_every_s: float = 0.0,
     ) -> None:
         super().__init__()
         self.facts = facts
@@ -87,6 +89,8 @@ class TrackRun(pl.Callback):
         self.draw = draw
         self.overlay_every = overlay_every
         self.log_checkpoint = log_checkpoint
+        self.system_every_s = system_every_s
+        self._system: Any = None
         self._validations = 0
         self._epoch = 0
         self._example: dict[str, Any] | None = None
@@ -102,6 +106,7 @@ class TrackRun(pl.Callback):
         self._log_tags(logger, run_id)
         if self.facts.dataset is not None:
             _log_dataset(logger, run_id, self.facts)
+        self._watch_system(logger, run_id)
 
     def on_validation_batch_end(
         self,
@@ -127,26 +132,30 @@ class TrackRun(pl.Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw the last example and store the best checkpoint."""
+        self._end_watch()
         self._overlay(trainer)
         logger = _mlflow(trainer)
         if logger is None or not self.log_checkpoint or not trainer.is_global_zero:
             return
         best = next((path for name in (BEST, LAST) if (path := self.run_folder / name).is_file()), None)
         if best is not None:
-            with _warn_only_mlflow(f"the checkpoint {best} was not stored in MLflow"):
+            with warn_only_mlflow(f"the checkpoint {best} was not stored in MLflow"):
                 logger.experiment.log_artifact(str(logger.run_id), str(best), "checkpoints")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Mark the run as failed, with the exception's text as a tag and an artefact."""
+        self._end_watch()
         logger = _mlflow(trainer)
         if logger is None or not trainer.is_global_zero:
             return
+        # a signal is no failure of the run, which goes on from its checkpoint
+        interrupted = isinstance(exception, TrainingInterrupted | KeyboardInterrupt)
         text = f"{type(exception).__name__}: {exception}"
-        with _warn_only_mlflow("the failure was not recorded in MLflow"):
+        with warn_only_mlflow("the failure was not recorded in MLflow"):
             run_id = str(logger.run_id)
             logger.experiment.set_tag(run_id, "fran.error", text[:MAX_TAG])
             logger.experiment.log_text(run_id, text, "error.txt")
-            logger.experiment.set_terminated(run_id, "FAILED")
+            logger.experiment.set_terminated(run_id, "KILLED" if interrupted else "FAILED")
 
     def state_dict(self) -> dict[str, Any]:
         """Number of validations, so that a resumed run draws in the same rhythm."""
@@ -158,14 +167,10 @@ class TrackRun(pl.Callback):
 
     def _log_config(self, logger: MLFlowLogger, run_id: str) -> None:
         """Parameters, and the YAML. A parameter cannot change in MLflow: what a resume changed becomes a tag."""
-        from mlflow.entities import Param
-
         client = logger.experiment
         known = client.get_run(run_id).data.params
         params, aside = flatten(self.facts.config)
-        new = [Param(key, value) for key, value in params.items() if key not in known]
-        for start in range(0, len(new), BATCH):
-            client.log_batch(run_id, params=new[start : start + BATCH])
+        in_batches(client, run_id, {key: value for key, value in params.items() if key not in known})
         changed = [f"{key}: {known[key]} -> {value}" for key, value in params.items() if known.get(key, value) != value]
         if changed:
             client.set_tag(run_id, "fran.changed_on_resume", _listed(changed))
@@ -187,6 +192,21 @@ class TrackRun(pl.Callback):
             if value:
                 logger.experiment.set_tag(run_id, key, value)
 
+    def _watch_system(self, logger: MLFlowLogger, run_id: str) -> None:
+        if not self.system_every_s:
+            return
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        self._system = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
+            run_id, self.system_every_s, resume_logging=True, tracking_uri=str(logger._tracking_uri)
+        )
+        self._system.start()
+
+    def _end_watch(self) -> None:
+        if self._system is not None:
+            self._system.finish()
+            self._system = None
+
     def _overlay(self, trainer: pl.Trainer) -> None:
         example = self._example
         if self.draw is None or example is None or not trainer.is_global_zero:
@@ -195,12 +215,12 @@ class TrackRun(pl.Callback):
         if path.exists():
             return
         spacing_mm = self.facts.spacing_mm or self.facts.config.get("spacing") or (1.0, 1.0, 1.0)
-        with _warn_only(f"the picture {path} was not made"):
+        with warn_only(f"the picture {path} was not made"):
             arrays = (example[keys.IMAGE], example[PREDICTION], example[keys.LM])
             self.draw(*arrays, self.facts.label_names, spacing_mm, path, case_id=example[keys.CASE_ID])
         logger = _mlflow(trainer)
         if logger is not None and path.is_file():
-            with _warn_only_mlflow(f"the picture {path} was not stored in MLflow"):
+            with warn_only_mlflow(f"the picture {path} was not stored in MLflow"):
                 logger.experiment.log_artifact(str(logger.run_id), str(path), "overlays")
 
 
@@ -244,18 +264,3 @@ def _log_dataset(logger: MLFlowLogger, run_id: str, facts: RunFacts) -> None:
     )
     tag = InputTag("mlflow.data.context", "training")
     logger.experiment.log_inputs(run_id, [DatasetInput(dataset, [tag])])
-
-
-@contextmanager
-def _warn_only(what: str, *more: type[Exception]) -> Iterator[None]:
-    expected: tuple[type[Exception], ...] = (FranError, OSError, ValueError, KeyError, TypeError, RuntimeError, *more)
-    try:
-        yield
-    except expected as error:
-        log.warning("%s: %s", what, error)
-
-
-def _warn_only_mlflow(what: str) -> AbstractContextManager[None]:
-    from mlflow.exceptions import MlflowException
-
-    return _warn_only(what, MlflowException)

@@ -156,6 +156,13 @@ class ModelsConfig(TrainConfig):
 
 
 @dataclass
+class CvConfig(TrainConfig):
+    """`fran cv`."""
+
+    folds: Any = None
+
+
+@dataclass
 class LabelsShowConfig(Plan):
     """`fran labels show`."""
 
@@ -250,6 +257,18 @@ class HpcConfig(ProjectVerbConfig):
 
 
 @dataclass
+class CvShowConfig(ProjectVerbConfig):
+    """`fran cv show`."""
+
+    group: str | None = None
+    runs: list[str] | None = None
+    level: float = 0.95
+    samples: int = 10_000
+    seed: int = 0
+    json: bool = False
+
+
+@dataclass
 class InferConfig:
     """`fran infer`."""
 
@@ -336,6 +355,8 @@ def register() -> None:
         ("plans_schema", PlansConfig),
         ("train_schema", TrainConfig),
         ("models_schema", ModelsConfig),
+        ("cv_schema", CvConfig),
+        ("cv_show_schema", CvShowConfig),
         ("labels_show_schema", LabelsShowConfig),
         ("labels_tsl_schema", LabelsTslConfig),
         ("project_status_schema", ProjectStatusConfig),

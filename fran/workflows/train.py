@@ -13,6 +13,7 @@ import yaml
 
 from fran.errors import ConfigError, SettingProblem, StoreError, choices
 from fran.io.files import atomic_path, read_json, write_json
+from fran.tracking.runs import training_lock
 from fran.workflows.checks import network_problems
 from fran.workflows.dry_run import say_stages, say_training
 from fran.workflows.entry import Job, recompose, run_verb
@@ -20,13 +21,10 @@ from fran.workflows.label_flow import say_notes
 from fran.workflows.plan_data import PlanData, data_of, properties_of
 from fran.workflows.preprocess import bring_up_to_date
 from fran.workflows.projects import existing_project
+from fran.workflows.run_tracking import Tracking, track
 from fran.workflows.schema import TrainConfig
 
 if TYPE_CHECKING:
-    from pytorch_lightning.callbacks import Callback
-    from pytorch_lightning.loggers import Logger
-
-    from fran.data.datamodule import DataSpec
     from fran.projects.database import CaseRow
     from fran.projects.project import Project
     from fran.projects.splits import Split
@@ -37,13 +35,22 @@ log = logging.getLogger("fran.train")
 OVERRIDES = "overrides.json"
 
 
-def train(job: Job[TrainConfig]) -> None:
-    """Preprocess what is missing, train, log to MLflow, and say what to run next."""
-    from fran.training.fit import check_init, check_resume, fit
+def train(job: Job[TrainConfig], run_folder: Path | None = None) -> None:
+    """Preprocess what is missing, train, log to MLflow, and say what to run next.
+
+    Args:
+        job: the training.
+        run_folder: of a run to go on with, from its checkpoint or, where it was ended before the first one, from the
+            beginning; None is what the settings say.
+    """
+    from fran.io.checkpoint import LAST
+    from fran.training.fit import check_init, check_resume
 
     project = existing_project(job.config.paths, job.config.project)
     if job.config.resume:
-        job = _as_before(job, _run_folder(project, job.config.resume))
+        run_folder = _run_folder(project, job.config.resume)
+    if run_folder is not None:
+        job = _as_before(job, run_folder)
     config = job.config
     data = data_of(project, job)
     split = _split(project, config)
@@ -54,20 +61,34 @@ def train(job: Job[TrainConfig]) -> None:
     _try_network(trial)
     check_init(trial)
     if config.dry_run:
-        run = project.folders.checkpoints / (config.resume or config.run or _next_name(job, project))
+        run = run_folder or project.folders.checkpoints / (config.run or _next_name(job, project))
         say_stages(job, project)
         say_training(_spec(job, project, data, split, run), split, run.name)
         return
     bring_up_to_date(project, data, config.preprocess)
-    run_folder = _run_folder(project, config.resume) if config.resume else _new_run_folder(job, project)
+    resume = run_folder if config.resume or (run_folder is not None and (run_folder / LAST).is_file()) else None
+    run_folder = run_folder or _new_run_folder(job, project)
     spec = _spec(job, project, data, split, run_folder)
-    if config.resume:
-        check_resume(spec, run_folder)
-    loggers, callbacks = _tracking(job, project, spec)
-    _write_down(job, run_folder)
-    log.info("run %s: %d cases to train, %d to validate", run_folder.name, len(split.train), len(spec.data.val_ids))
-    result = fit(spec, loggers=loggers, callbacks=callbacks, resume=run_folder if config.resume else None)
+    if resume is not None:
+        check_resume(spec, resume)
+    with training_lock(run_folder):
+        tracking = track(job, project.folders, spec)
+        _write_down(job, run_folder)
+        log.info("run %s: %d cases to train, %d to validate", run_folder.name, len(split.train), len(spec.data.val_ids))
+        result = _fit(spec, tracking, resume)
     _say(result, spec)
+
+
+def _fit(spec: TrainSpec, tracking: Tracking, resume: Path | None) -> FitResult:
+    from fran.training.fit import fit
+
+    tracking.begin()
+    result = None
+    try:
+        result = fit(spec, loggers=tracking.loggers, callbacks=tracking.callbacks, resume=resume)
+    finally:
+        tracking.end(result)
+    return result
 
 
 def check(config: TrainConfig) -> list[SettingProblem]:
@@ -172,53 +193,6 @@ def _modality(rows: Sequence[CaseRow]) -> str:
     if len(found) > 1:
         log.warning("the cases are of several modalities (%s); new images will be treated as %s", found, found[0])
     return found[0]
-
-
-def _tracking(job: Job[TrainConfig], project: Project, spec: TrainSpec) -> tuple[list[Logger], list[Callback]]:
-    config = job.config
-    if config.tracking.backend == "none":
-        return [], []
-    from fran.io.manifest import Manifest
-    from fran.reporting.overlay import overlay_png
-    from fran.tracking.mlflow_logger import make_logger
-    from fran.tracking.track_run import RunFacts, TrackRun
-
-    logger = make_logger(
-        config.tracking,
-        project=spec.project,
-        run_name=spec.run_folder.name,
-        project_folder=project.folders.project,
-        run_folder=spec.run_folder,
-        tags={"plan": config.plan_name, "model": job.choices["model"], "fold": str(config.fold)},
-    )
-    facts = RunFacts(
-        config=job.plain,
-        config_yaml=yaml.safe_dump(job.plain, sort_keys=False),
-        versions=spec.versions,
-        git_commit=spec.git_commit or None,
-        dataset=spec.project,
-        dataset_digest=Manifest.load(spec.data.manifest).digest(),
-        dataset_source=str(spec.data.manifest),
-        label_names=dict(enumerate(spec.data.labels.channel_names)),
-        tags={"folds_digest": spec.folds_digest, "unannotated": _unannotated(spec.data)},
-    )
-    settings = config.tracking
-    track = TrackRun(
-        facts,
-        spec.run_folder,
-        draw=overlay_png,
-        overlay_every=settings.overlay_every,
-        log_checkpoint=settings.log_checkpoint,
-    )
-    return [logger] if logger is not None else [], [track]
-
-
-def _unannotated(data: DataSpec) -> str:
-    """Datasources and the names of the labels that they do not draw, for people."""
-    names = {
-        ds: [data.labels.names[v] for v in values if v in data.labels.names] for ds, values in data.unannotated.items()
-    }
-    return "; ".join(f"{ds}: {', '.join(missing)}" for ds, missing in names.items() if missing)
 
 
 def _new_run_folder(job: Job[TrainConfig], project: Project) -> Path:

@@ -74,4 +74,4 @@ def test_runs_started_together_get_their_own_folder(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda _: new_run_folder(tmp_path / "p", "plan1", "dynunet", 0), range(16)))
     assert {p.name for p in made} == {f"plan1-dynunet-f0-{n}" for n in range(1, 17)}
-    assert new_run_folder(tmp_path / "p", "plan1", "dynunet", "all").name == "plan1-dynunet-fall-1"
+    assert new_run_folder(tmp_path / "p", "plan1", "dynunet", "all").name == "plan1-dynunet-all-1"
