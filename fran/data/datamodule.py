@@ -194,7 +194,8 @@ class CropDataModule(pl.LightningDataModule):
         return DataLoader(
             self.cases,
             batch_size=1,
-            sampler=range(rank, len(self.cases), world),
+            # a process without a case would leave validation out and let the others wait; its answer counts once
+            sampler=[*range(rank, len(self.cases), world)] or [rank % len(self.cases)],
             collate_fn=collate,
             generator=self.generator,
             **self._processes(self.cases.source, 1),

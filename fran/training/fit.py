@@ -31,6 +31,7 @@ from fran.training.interrupt import StopOnSignal, StopRequest
 from fran.training.module import SegmentationModule
 from fran.training.progress import ProgressLine
 from fran.training.quiet import quiet_lightning
+from fran.training.ranks import n_devices, n_nodes, other_ranks
 from fran.training.resume import CheckpointState, check_same_model, find_resume, stored_init
 from fran.training.schedule import Budget
 from fran.training.spec import FitResult, TrainSpec
@@ -75,6 +76,7 @@ def fit(
     request = StopRequest()
     budget = Budget(settings.max_epochs * settings.steps_per_epoch, settings.max_time_s)
     torch.manual_seed(settings.seed)
+    given = network is not None
     if network is None:
         network = build_network(network_spec, spec.trusted)
     meta["init"] = stored_init(start) if start is not None else carry_over(spec, network, network_spec)
@@ -91,9 +93,11 @@ def fit(
     own.append(StopOnSignal(request, spec.run_folder / LAST, go_on(spec)))
     if settings.progress:
         own.append(ProgressLine(budget))
-    with quiet_lightning():
-        trainer = make_trainer(spec, accelerator, [*own, *callbacks], loggers)
-    run(trainer, module, data, start, request)
+    work = {"spec": spec, "network": network if given else None, "resume": resume}
+    with other_ranks(n_devices(settings.devices, accelerator), work):
+        with quiet_lightning():
+            trainer = make_trainer(spec, accelerator, [*own, *callbacks], loggers)
+        run(trainer, module, data, start, request)
     return _result(spec, trainer, module, files, end)
 
 
@@ -261,7 +265,8 @@ def make_trainer(
     return pl.Trainer(
         default_root_dir=str(spec.run_folder),
         accelerator=accelerator,
-        devices=settings.devices,
+        devices=n_devices(settings.devices, accelerator),
+        num_nodes=n_nodes(),
         strategy=settings.strategy,
         precision=resolve_precision(settings.precision, accelerator),  # type: ignore[arg-type]  # checked by settings
         max_epochs=settings.max_epochs,

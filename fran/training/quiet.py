@@ -16,6 +16,8 @@ EXPECTED = (
     "Checkpoint directory",
     # the sampler goes on from where it was, see EpochSampler
     "You're resuming from a checkpoint that ended before the epoch ended",
+    # said of figures that are reduced over the processes already
+    "It is recommended to use `self.log",
     "You defined a `validation_step` but have no `val_dataloader`",
 )
 

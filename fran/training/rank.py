@@ -1,0 +1,39 @@
+"""Entry of the processes that `fran.training.ranks` starts: take the work from stdin, do it, leave no word.
+
+The pipe is open as long as rank 0 lives; its end is the end of this process too, also within a collective operation.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import sys
+import threading
+
+from fran.errors import FranError
+from fran.training.fit import fit
+from fran.training.interrupt import TrainingInterrupted
+
+
+def main() -> None:
+    """Train as the rank that LOCAL_RANK says."""
+    logging.basicConfig(level=logging.ERROR)
+    work = pickle.load(sys.stdin.buffer)  # noqa: S301  # from the process that started this one, through a pipe
+    threading.Thread(target=_end_with_rank_0, daemon=True).start()
+    try:
+        fit(**work)
+    except TrainingInterrupted:
+        sys.exit(0)
+    except FranError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
+
+
+def _end_with_rank_0() -> None:
+    sys.stdin.buffer.read(1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
