@@ -25,7 +25,8 @@ EXPECTED = (
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Silence Lightning's notes and the warnings that fran expects, for the length of the block."""
-    loggers = [logging.getLogger("pytorch_lightning"), logging.getLogger("pytorch_lightning.utilities.rank_zero")]
+    names = ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.distributed")
+    loggers = [logging.getLogger(name) for name in names]
     former = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         for message in EXPECTED:
