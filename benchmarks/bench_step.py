@@ -4,7 +4,7 @@
 
 Forward, deeply supervised loss, backward, clipping, SGD with Nesterov momentum; data already in memory. `step_*` and
 `forward_one_patch_*` are medians of `--steps` after 2 to warm up. `step_memory_mb` is the peak beyond what the process
-held after a step of a tiny network, `estimate_mb` what fran says beforehand. FRAN_BENCH_TOOLS names the folder of
+held before the network was built, `estimate_mb` what fran says beforehand. FRAN_BENCH_TOOLS names the folder of
 meter.py.
 """
 
@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> Figures:
 
     from fran.losses.segmentation import SegmentationLoss, heads_of
     from fran.networks.build import build_network
+    from fran.networks.convolution import quicken_on_cpu
     from fran.networks.cost import network_cost
     from fran.training.memory import step_memory
     from fran.training.optimisers import make_optimiser
@@ -96,6 +97,8 @@ def run(args: argparse.Namespace) -> Figures:
     for _ in range(2):
         step()
     figures = measured("step", args.steps, step)
+    if args.precision == "fp32":
+        quicken_on_cpu(network)  # as fran infer does
     network.eval()
     forward()
     figures |= measured("forward_one_patch", args.steps, forward)
