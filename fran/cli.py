@@ -147,6 +147,16 @@ VERBS: dict[str, Verb | Group] = {
     "export-excel": Verb(
         "export_excel", "a folder of plans and settings as a workbook", "fran export-excel my_conf --out book.xlsx"
     ),
+    "mlflow": Group(
+        "MLflow's stores",
+        {
+            "merge": Verb(
+                "mlflow_merge",
+                "bring runs that were tracked offline into the project's store",
+                "fran mlflow merge project=kits",
+            ),
+        },
+    ),
     "ui": Verb("ui", "open MLflow on a project's runs", "fran ui project=kits"),
     "demo": Verb("demo", "the whole way on phantoms that fran makes itself", "fran demo"),
 }

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 PARENT = "mlflow.parentRunId"
 KIND, GROUP, DIGEST = "fran.kind", "fran.group", "fran.group_digest"
 SETTINGS, FOLDS = "fran.settings_digest", "fran.folds_digest"
+OLDEST = ["attributes.start_time ASC"]
 CV, TRAINING = "cross-validation", "training"
 
 
@@ -48,7 +49,9 @@ def search(client: MlflowClient, experiment_id: str, tags: Mapping[str, str]) ->
     found: list[Run] = []
     token: str | None = None
     while True:
-        page = client.search_runs([experiment_id], query, order_by=["attributes.start_time ASC"], page_token=token)
+        page = client.search_runs(
+            [experiment_id], query, max_results=1000, order_by=["attributes.start_time ASC"], page_token=token
+        )
         found += page
         token = page.token
         if not token:

@@ -49,6 +49,9 @@ class TrackingSettings:
             found.append(SettingProblem("tracking.backend", self.backend, choices(self.backend, BACKENDS)))
         if self.overlay_every < 0:
             found.append(SettingProblem("tracking.overlay_every", self.overlay_every, "0 or more"))
+        if self.register and self.uri == OFFLINE:
+            expected = "false offline: merged runs are not registered"
+            found.append(SettingProblem("tracking.register", self.register, expected))
         if self.register and not self.log_checkpoint:
             expected = "true with tracking.register=true: a registered model is the stored checkpoint"
             found.append(SettingProblem("tracking.log_checkpoint", self.log_checkpoint, expected))

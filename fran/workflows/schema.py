@@ -257,6 +257,14 @@ class HpcConfig(ProjectVerbConfig):
 
 
 @dataclass
+class MlflowMergeConfig(ProjectVerbConfig):
+    """`fran mlflow merge`."""
+
+    tracking: TrackingSettings = field(default_factory=TrackingSettings)
+    folder: str | None = None
+
+
+@dataclass
 class CvShowConfig(ProjectVerbConfig):
     """`fran cv show`."""
 
@@ -357,6 +365,7 @@ def register() -> None:
         ("models_schema", ModelsConfig),
         ("cv_schema", CvConfig),
         ("cv_show_schema", CvShowConfig),
+        ("mlflow_merge_schema", MlflowMergeConfig),
         ("labels_show_schema", LabelsShowConfig),
         ("labels_tsl_schema", LabelsTslConfig),
         ("project_status_schema", ProjectStatusConfig),
