@@ -26,7 +26,7 @@ import torch
 
 from fran import keys
 from fran.augmentation.batched import BatchAugmentation
-from fran.augmentation.normalise import floor_of, normalise_stored
+from fran.augmentation.prepare import prepare_batch
 from fran.augmentation.settings import AugmentationSettings
 from fran.data.datamodule import CropDataModule, DataSpec
 from fran.io.manifest import Manifest
@@ -53,13 +53,7 @@ def batches_of(args: argparse.Namespace, augment: BatchAugmentation | None):
         if augment is None:
             yield batch[keys.IMAGE].float(), batch[keys.LM]
             continue
-        window = batch[keys.WINDOW]
-        wide = {
-            row: (normalise_stored(box[None], window[row : row + 1])[0], lm)
-            for row, box, lm in batch.get(keys.WIDE, [])
-        }
-        image = normalise_stored(batch[keys.IMAGE], window)
-        yield augment(image, batch[keys.LM], batch[keys.SEED], floor_of(window), wide)
+        yield prepare_batch(batch, augment)
 
 
 def rate(name: str, args: argparse.Namespace, batches) -> dict[str, float]:

@@ -65,6 +65,9 @@ VERBS: dict[str, Verb | Group] = {
         },
         Verb("cv", "train the folds that are missing, then show them", "fran cv project=kits plan=plan1 model=dynunet"),
     ),
+    "crops": Verb(
+        "crops", "draw the augmented crops that a training would see", "fran crops project=kits plan=plan1 count=12"
+    ),
     "plan": Group(
         "what plans say, how they differ, what their data will be and cost",
         {

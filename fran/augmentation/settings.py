@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fran.errors import SettingProblem, raise_for_settings
@@ -103,6 +103,23 @@ def no_augmentation() -> AugmentationSettings:
         if name.endswith("_p") and isinstance(value, float):
             setattr(nothing, name, 0.0)
     return nothing
+
+
+def single_operations(settings: AugmentationSettings) -> dict[str, AugmentationSettings]:
+    """The operations that are in use, each alone and certain, at the settings' strengths.
+
+    Example:
+        >>> list(single_operations(AugmentationSettings(noise_p=0.0)))[-4:]
+        ['contrast', 'lowres', 'gamma', 'gamma_invert']
+    """
+    chances = {name: p for name, p in vars(settings).items() if name.endswith("_p")}
+    nothing: dict[str, Any] = {name: [0.0] * 3 if isinstance(p, list) else 0.0 for name, p in chances.items()}
+    used = {name: p for name, p in chances.items() if (any(p) if isinstance(p, list) else p)}
+    alone: dict[str, AugmentationSettings] = {}
+    for name, p in used.items():
+        certain: dict[str, Any] = {name: [float(x > 0) for x in p] if isinstance(p, list) else 1.0}
+        alone[name.removesuffix("_p")] = replace(settings, **(nothing | certain))
+    return alone
 
 
 SIDES = (("left", "right"), ("anterior", "posterior"), ("superior", "inferior", "upper", "lower"))

@@ -154,7 +154,7 @@ def draw_sheet(tiles: Sequence[Tile], names: Mapping[int, str], path: Path, colu
         ax.axis("off")
     for ax, tile in zip(axes, tiles, strict=False):
         _draw_tile(ax, tile, colours)
-    _legend(figure, {value: names.get(value, f"label_{value}") for value in labels}, colours)
+    add_legend(figure, {value: names.get(value, f"label_{value}") for value in labels}, colours)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=100, metadata={"Software": None}, format="png")
@@ -163,18 +163,24 @@ def draw_sheet(tiles: Sequence[Tile], names: Mapping[int, str], path: Path, colu
 
 def _draw_tile(ax: Axes, tile: Tile, colours: Mapping[int, str]) -> None:
     draw_image(ax, _AXIAL, tile.image, tile.spacing_mm, tile.window)
-    xs = (np.arange(-1, tile.lm.shape[1] + 1) + 0.5) * tile.spacing_mm[_AXIAL.right]
-    ys = (np.arange(-1, tile.lm.shape[0] + 1) + 0.5) * tile.spacing_mm[_AXIAL.up]
-    limits = ax.axis()
-    for value in np.unique(tile.lm)[np.unique(tile.lm) > 0].tolist():
-        # a border of zeros closes contours that touch the edge
-        ax.contour(xs, ys, np.pad(tile.lm == value, 1).astype(float), levels=[0.5], colors=[colours[value]])
-    ax.axis(limits)
+    outline_labels(ax, tile.lm, tile.spacing_mm, colours)
     said = f"{tile.case.case_id}\nslice {tile.index}" + ("" if tile.voxels else ", no label")
     ax.set_title(said, fontsize=7, color="white")
 
 
-def _legend(figure: Any, names: Mapping[int, str], colours: Mapping[int, str]) -> None:
+def outline_labels(ax: Axes, lm: NDArray[Any], spacing_mm: Sequence[float], colours: Mapping[int, str]) -> None:
+    """Contours of the labels of an axial slice, as `View.cut` gives it."""
+    xs = (np.arange(-1, lm.shape[1] + 1) + 0.5) * spacing_mm[_AXIAL.right]
+    ys = (np.arange(-1, lm.shape[0] + 1) + 0.5) * spacing_mm[_AXIAL.up]
+    limits = ax.axis()
+    for value in np.unique(lm)[np.unique(lm) > 0].tolist():
+        # a border of zeros closes contours that touch the edge
+        ax.contour(xs, ys, np.pad(lm == value, 1).astype(float), levels=[0.5], colors=[colours[value]])
+    ax.axis(limits)
+
+
+def add_legend(figure: Any, names: Mapping[int, str], colours: Mapping[int, str]) -> None:
+    """Names of the labels in their colours below a page."""
     from matplotlib.lines import Line2D
 
     shown = list(names.items())[:MAX_LEGEND]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fran import keys
 from fran.augmentation.batched import BatchAugmentation
-from fran.augmentation.normalise import floor_of, normalise_stored
+from fran.augmentation.prepare import prepare_batch
 from fran.errors import FranError
 from fran.labels import LabelScheme
 from fran.losses.segmentation import SegmentationLoss, Terms
@@ -148,15 +148,8 @@ class SegmentationModule(pl.LightningModule):
     @torch.no_grad()
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Normalise; in training also augment. IMAGE becomes float32."""
-        image, lm, window = normalise_stored(batch[keys.IMAGE], batch[keys.WINDOW]), batch[keys.LM], batch[keys.WINDOW]
-        surroundings = batch.pop(keys.WIDE, [])
-        if self.trainer.training and self.augmentation is not None:
-            wide = {
-                row: (normalise_stored(box[None], window[row : row + 1])[0], channels)
-                for row, box, channels in surroundings
-            }
-            image, lm = self.augmentation(image, lm, batch[keys.SEED], floor_of(window), wide)
-        return {**batch, keys.IMAGE: image.contiguous(memory_format=self.layout), keys.LM: lm}
+        prepared = prepare_batch(batch, self.augmentation if self.trainer.training else None)
+        return {**prepared, keys.IMAGE: prepared[keys.IMAGE].contiguous(memory_format=self.layout)}
 
     def on_train_start(self) -> None:
         """Let changed settings of the optimiser take effect after a resume.

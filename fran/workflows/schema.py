@@ -163,6 +163,15 @@ class CvConfig(TrainConfig):
 
 
 @dataclass
+class CropsConfig(TrainConfig):
+    """`fran crops`."""
+
+    count: int = 24
+    operations: bool = False
+    output: str | None = None
+
+
+@dataclass
 class LabelsShowConfig(Plan):
     """`fran labels show`."""
 
@@ -366,6 +375,7 @@ def register() -> None:
         ("cv_schema", CvConfig),
         ("cv_show_schema", CvShowConfig),
         ("mlflow_merge_schema", MlflowMergeConfig),
+        ("crops_schema", CropsConfig),
         ("labels_show_schema", LabelsShowConfig),
         ("labels_tsl_schema", LabelsTslConfig),
         ("project_status_schema", ProjectStatusConfig),

@@ -53,22 +53,22 @@ def train(job: Job[TrainConfig], run_folder: Path | None = None) -> None:
         job = _as_before(job, run_folder)
     config = job.config
     data = data_of(project, job)
-    split = _split(project, config)
+    split = split_of(project, config)
     say_notes(data.flow)
     _check_sampling(project, config, data)
     # the network is tried before hours of preprocessing, the run folder is made after it
-    trial = _spec(job, project, data, split, Path())
+    trial = spec_of(job, project, data, split, Path())
     _try_network(trial)
     check_init(trial)
     if config.dry_run:
         run = run_folder or project.folders.checkpoints / (config.run or _next_name(job, project))
         say_stages(job, project)
-        say_training(_spec(job, project, data, split, run), split, run.name)
+        say_training(spec_of(job, project, data, split, run), split, run.name)
         return
     bring_up_to_date(project, data, config.preprocess)
     resume = run_folder if config.resume or (run_folder is not None and (run_folder / LAST).is_file()) else None
     run_folder = run_folder or _new_run_folder(job, project)
-    spec = _spec(job, project, data, split, run_folder)
+    spec = spec_of(job, project, data, split, run_folder)
     if resume is not None:
         check_resume(spec, resume)
     with training_lock(run_folder):
@@ -115,7 +115,8 @@ def _check_sampling(project: Project, config: TrainConfig, data: PlanData) -> No
     check_weights(trainer.class_sampling_weights, data.flow.scheme.channel_names[1:], CLASS_SETTING)
 
 
-def _split(project: Project, config: TrainConfig) -> Split:
+def split_of(project: Project, config: TrainConfig) -> Split:
+    """Which cases train and which validate; says which are left out."""
     split = project.split(config.fold, config.datasources)
     if split.left_out:
         some = ", ".join(split.left_out[:10]) + ", …" * (len(split.left_out) > 10)
@@ -126,7 +127,8 @@ def _split(project: Project, config: TrainConfig) -> Split:
     return split
 
 
-def _spec(job: Job[TrainConfig], project: Project, plan_data: PlanData, split: Split, run_folder: Path) -> TrainSpec:
+def spec_of(job: Job[TrainConfig], project: Project, plan_data: PlanData, split: Split, run_folder: Path) -> TrainSpec:
+    """Everything that defines the training."""
     from fran.data.datamodule import DataSpec
     from fran.tracking.environment import git_commit, package_versions
     from fran.training.fit import TrainSpec
