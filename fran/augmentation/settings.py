@@ -33,6 +33,8 @@ class AugmentationSettings:
         lowres_p, lowres_range: shrink by the factor with nearest neighbours and enlarge again linearly.
         gamma_p, gamma_range: exponent on the image scaled to 0..1; mean and standard deviation are kept.
         gamma_invert_p: probability of the same on the inverted image.
+        transforms: name to a transform of TorchIO, ``{_target_: torchio.<class>, p: probability, ...arguments}``; they
+            are applied to the raw crop in the loader.
     """
 
     rotation_p: float = 0.2
@@ -61,6 +63,7 @@ class AugmentationSettings:
     gamma_p: float = 0.3
     gamma_range: list[float] = field(default_factory=lambda: [0.7, 1.5])
     gamma_invert_p: float = 0.1
+    transforms: dict[str, Any] = field(default_factory=dict)
 
     def problems(self) -> list[SettingProblem]:
         """Every setting that is out of range."""
@@ -83,6 +86,9 @@ STEEPEST_DEG = 60.0
 def _expected(name: str, value: Any) -> str:
     """What a setting should be, or nothing where it is that."""
     values = value if isinstance(value, list) else [value]
+    if name == "transforms":
+        usable = all(isinstance(v, dict) and _is_chance(v.get("p", 1.0)) and "_target_" in v for v in value.values())
+        return "" if usable else "for each name _target_, a transform of TorchIO, and p, a probability from 0 to 1"
     if name in _THREE and len(values) != 3:
         return f"three numbers, for {_THREE[name]}"
     if name == "shear_deg" and not all(abs(angle) < STEEPEST_DEG for angle in values):
@@ -94,6 +100,10 @@ def _expected(name: str, value: Any) -> str:
     if name.endswith(("_range", "_sigma_vox")) and not (len(values) == 2 and 0 < values[0] <= values[1]):
         return "two numbers, 0 < lowest <= highest"
     return ""
+
+
+def _is_chance(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
 
 
 def no_augmentation() -> AugmentationSettings:
@@ -114,11 +124,14 @@ def single_operations(settings: AugmentationSettings) -> dict[str, AugmentationS
     """
     chances = {name: p for name, p in vars(settings).items() if name.endswith("_p")}
     nothing: dict[str, Any] = {name: [0.0] * 3 if isinstance(p, list) else 0.0 for name, p in chances.items()}
+    nothing["transforms"] = {}
     used = {name: p for name, p in chances.items() if (any(p) if isinstance(p, list) else p)}
     alone: dict[str, AugmentationSettings] = {}
     for name, p in used.items():
         certain: dict[str, Any] = {name: [float(x > 0) for x in p] if isinstance(p, list) else 1.0}
         alone[name.removesuffix("_p")] = replace(settings, **(nothing | certain))
+    for name, transform in settings.transforms.items():
+        alone[name] = replace(settings, **(nothing | {"transforms": {name: {**transform, "p": 1.0}}}))
     return alone
 
 

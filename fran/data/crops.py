@@ -40,6 +40,7 @@ class CropDataset(Dataset[Sample]):
         class_weights: label name to relative frequency among foreground classes; 1 for those not named.
         samples_per_file: so many consecutive crops are cut from one case, of one reading where a reading of the whole
             case is not more than the crops together.
+        artefacts: changes a stored crop by its window and seed, see `fran.data.artefacts`.
         margins: what the augmentation of the sample with a seed draws in from around a patch, see
             `fran.augmentation.batched.BatchAugmentation.margins`; such samples are read with it.
 
@@ -57,13 +58,14 @@ class CropDataset(Dataset[Sample]):
         class_weights: Mapping[str, float] | None = None,
         samples_per_file: int = 1,
         margins: Callable[[int, Vox], tuple[Vox, Vox] | None] | None = None,
+        artefacts: Callable[[NDArray[Any], NDArray[np.float32], int], NDArray[Any]] | None = None,
     ) -> None:
         if samples_per_file < 1:
             raise ConfigError(f"samples_per_file: expected 1 or more, found {samples_per_file}")
         if not 0 <= fg_fraction <= 1:
             raise ConfigError(f"trainer.fg_fraction: expected 0 to 1, found {fg_fraction}")
         self.source, self.patch_size, self.fg_fraction, self.seed = source, patch_size, fg_fraction, seed
-        self.samples_per_file, self.margins = samples_per_file, margins
+        self.samples_per_file, self.margins, self.artefacts = samples_per_file, margins, artefacts
         self.case_shares = shares(case_weights or {}, source.case_ids)
         names = source.labels.channel_names
         given = class_weights or {}
@@ -89,13 +91,22 @@ class CropDataset(Dataset[Sample]):
         found = self.margins(seed, size) if self.margins is not None else None
         if found is None:
             image, channels = self.source.crop(case_id, start, size, keep=keep)
-            return {keys.IMAGE: image, keys.LM: channels}
+            return {keys.IMAGE: self._spoilt(image, case_id, seed), keys.LM: channels}
         before, after = found
         x, y, z = (a - b for a, b in zip(start, before, strict=True))
         nx, ny, nz = (n + b + a for n, b, a in zip(size, before, after, strict=True))
-        wide = self.source.crop(case_id, (x, y, z), (nx, ny, nz), keep=keep)
+        image, channels = self.source.crop(case_id, (x, y, z), (nx, ny, nz), keep=keep)
+        wide = self._spoilt(image, case_id, seed), channels
         inner = tuple(slice(b, b + n) for b, n in zip(before, size, strict=True))
         return {keys.IMAGE: wide[0][inner], keys.LM: wide[1][inner], keys.WIDE: wide}
+
+    def _spoilt(self, image: Any, case_id: str, seed: int) -> Any:
+        if self.artefacts is None:
+            return image
+        window = self.source.window(case_id)
+        if isinstance(image, torch.Tensor):
+            return as_tensor(self.artefacts(image.cpu().numpy(), window, seed)).to(image.device)
+        return self.artefacts(image, window, seed)
 
     def _reads_whole(self, case_id: str) -> bool:
         if self.samples_per_file == 1:

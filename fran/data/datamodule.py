@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from fran.data.artefacts import Artefacts
 from fran.data.cache import choose_cache, room_in_memory, room_on
 from fran.data.crops import CaseDataset, CropDataset, EpochSampler, collate
 from fran.data.sampling import weights_by_file
@@ -77,6 +78,7 @@ class CropDataModule(pl.LightningDataModule):
         max_val_cases: validate on that many cases spread over `val_ids`, 0 for all.
         on_gpu: batches go to a GPU, so pinned memory helps.
         margins: what the augmentation draws in from around a patch, see `CropDataset`.
+        artefacts: changes single crops, see `fran.data.artefacts`.
         case_weights: case id to how often it is drawn, see `fran.data.sampling`.
         datasource_weights: datasource to how often each of its cases is drawn.
 
@@ -100,6 +102,7 @@ class CropDataModule(pl.LightningDataModule):
         max_val_cases: int = 0,
         on_gpu: bool = False,
         margins: Callable[[int, Vox], tuple[Vox, Vox] | None] | None = None,
+        artefacts: Artefacts | None = None,
         case_weights: Mapping[str, float] | None = None,
         datasource_weights: Mapping[str, float] | None = None,
     ) -> None:
@@ -119,7 +122,7 @@ class CropDataModule(pl.LightningDataModule):
         self.cache = cache
         source = self._source(manifest, data.train_ids)
         weights = weights_by_file(manifest, case_weights or {}, datasource_weights or {})
-        drawn = fg_fraction, seed, weights, class_weights, samples_per_file, margins
+        drawn = fg_fraction, seed, weights, class_weights, samples_per_file, margins, artefacts
         self.crops = CropDataset(source, patch_size, *drawn)
         validated = spread(data.val_ids, max_val_cases)
         whole = manifest if data.val_manifest is None else Manifest.load(data.val_manifest)

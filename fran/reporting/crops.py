@@ -60,7 +60,9 @@ def draw_crops(
     low, high = np.percentile(np.concatenate([crop.image.ravel()[::7] for crop in crops]), (1, 99))
     for ax, crop in zip(axes, crops, strict=False):
         index = central_slices(crop.lm > 0)[_AXIAL.axis] if crop.index is None else crop.index
-        draw_image(ax, _AXIAL, _AXIAL.cut(crop.image, index), spacing_mm, (float(low), float(max(high, low + 1e-3))))
+        window = float(low), float(max(high, low + 1e-3))
+        # a mirrored crop has its sides exchanged, so letters would mislead
+        draw_image(ax, _AXIAL, _AXIAL.cut(crop.image, index), spacing_mm, window, letters=False)
         outline_labels(ax, _AXIAL.cut(crop.lm, index), spacing_mm, colours)
         ax.set_title(crop.title, fontsize=7, color="white")
     shown: Mapping[int, str] = dict(list(enumerate(names))[1:])

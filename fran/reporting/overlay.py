@@ -154,9 +154,15 @@ def _figure_size(extent_mm: Sequence[float]) -> tuple[float, float]:
 
 
 def draw_image(
-    ax: Axes, view: View, plane: NDArray[Any], spacing_mm: Sequence[float], window: tuple[float, float]
+    ax: Axes,
+    view: View,
+    plane: NDArray[Any],
+    spacing_mm: Sequence[float],
+    window: tuple[float, float],
+    *,
+    letters: bool = True,
 ) -> None:
-    """Draw a slice as `View.cut` gives it, in mm, with the body's directions as letters at its edges."""
+    """Draw a slice as `View.cut` gives it, in mm, with the body's directions as letters at its edges if wished."""
     width, height = plane.shape[1] * spacing_mm[view.right], plane.shape[0] * spacing_mm[view.up]
     low, high = window
     ax.imshow(
@@ -164,6 +170,8 @@ def draw_image(
     )
     ax.set_xticks([])
     ax.set_yticks([])
+    if not letters:
+        return
     left, right, bottom, top = view.letters
     style: dict[str, Any] = {"color": "white", "fontsize": 9, "fontweight": "bold", "transform": ax.transAxes}
     ax.text(0.02, 0.5, left, ha="left", va="center", **style)

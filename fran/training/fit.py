@@ -16,6 +16,7 @@ from torch import nn
 
 from fran.augmentation.batched import BatchAugmentation
 from fran.augmentation.settings import safe_flips
+from fran.data.artefacts import Artefacts
 from fran.data.datamodule import CropDataModule
 from fran.errors import ConfigError, FranError
 from fran.io.checkpoint import BEST, FORMAT, LAST
@@ -190,6 +191,7 @@ def make_datamodule(spec: TrainSpec, *, on_gpu: bool) -> CropDataModule:
         max_val_cases=settings.max_val_cases,
         on_gpu=on_gpu,
         margins=augmentation_of(spec).margins,
+        artefacts=Artefacts(spec.augmentation.transforms) if spec.augmentation.transforms else None,
     )
 
 
