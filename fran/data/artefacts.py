@@ -76,7 +76,8 @@ def _made(name: str, spec: Mapping[str, Any]) -> Callable[[torch.Tensor], torch.
         raise ConfigError(f"{key}.{TARGET}: {module} has no transform {transform!r}; {choices(transform, known)}")
     arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.items() if k not in (TARGET, CHANCE)}
     try:
-        made: Callable[[torch.Tensor], torch.Tensor] = found(**arguments)
+        built: Any = found(**arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{key}: {spec[TARGET]} refused {arguments}: {error}") from error
+    made: Callable[[torch.Tensor], torch.Tensor] = built
     return made
