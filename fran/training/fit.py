@@ -22,6 +22,7 @@ from fran.errors import ConfigError, FranError
 from fran.io.checkpoint import BEST, FORMAT, LAST
 from fran.labels import LabelScheme
 from fran.networks.build import build_network, check_patch_size, fill_spec
+from fran.training.alarms import Alarms
 from fran.training.callbacks import AtomicCheckpointIO, BudgetEnd, PlateauRate, RunFiles
 from fran.training.case_scores import ValidationSettings
 from fran.training.case_tables import CaseTables
@@ -87,6 +88,8 @@ def fit(
     end = BudgetEnd(budget, settings.early_stopping_epochs, files)
     # BudgetEnd reads what RunFiles wrote in the epoch before: a stop one epoch late saves an order between callbacks
     own: list[Callback] = [CheckpointState(meta, budget), end, files, CaseTables(spec.run_folder, files)]
+    precision = resolve_precision(settings.precision, accelerator)
+    own.append(Alarms(spec.run_folder, settings, accelerator, precision, falls=spec.init_from is None))
     if settings.optimiser.schedule == "plateau":
         own.append(PlateauRate(module.plateau))
     if settings.ema_decay:

@@ -28,6 +28,10 @@ LOSS_WINDOW = 20
 EPOCH_LOSS = "fran_epoch_loss"
 
 
+class LossNotFinite(FranError):
+    """The loss became infinite or NaN."""
+
+
 @dataclass
 class Pace:
     """Seconds spent waiting for data and in all, and patches seen, in the running epoch."""
@@ -227,7 +231,7 @@ class SegmentationModule(pl.LightningModule):
         bad = (~torch.stack([loss for loss, _ in recent]).isfinite()).tolist()
         if all(bad) if self.trainer.precision == "16-mixed" else any(bad):
             value, cases = recent[bad.index(True)]
-            raise FranError(_loss_message(float(value), cases, self.global_step, self.optimiser.lr))
+            raise LossNotFinite(_loss_message(float(value), cases, self.global_step, self.optimiser.lr))
 
     def on_validation_epoch_start(self) -> None:
         """Forget the former validation."""

@@ -1,0 +1,245 @@
+"""Watch a training and say once, in words, what looks wrong."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from fran.data.datamodule import CropDataModule
+from fran.data.source import CaseSource
+from fran.io.checkpoint import LAST
+from fran.io.files import read_json, write_json
+from fran.training import alarm_rules as rules
+from fran.training.alarm_rules import Alarm, LabelHistory
+from fran.training.module import LossNotFinite, SegmentationModule
+from fran.training.settings import TrainerSettings
+
+FILE = "alarms.json"
+TRIALS = 3
+#: Side in voxels and channels of the measured convolutions; above the ratio, only the small one is tried.
+SMALL_TRIAL, TRIAL, HOPELESS = (16, 8), (32, 16), 10.0
+#: Seconds after which no further repeat begins.
+TRIAL_S = 0.2
+Ways = Mapping[str, tuple[torch.dtype, torch.memory_format]]
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class History:
+    """Figures of the run so far, kept in its checkpoints.
+
+    Attributes:
+        losses, waits: of each epoch: mean loss, share of the time spent waiting for data.
+        dices: `val/dice` of each validation.
+        label_dice, predicted_mm3: label name to a value for each validation.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
+    dices: list[float] = field(default_factory=list)
+    label_dice: dict[str, list[float]] = field(default_factory=dict)
+    predicted_mm3: dict[str, list[float]] = field(default_factory=dict)
+
+
+class Alarms(Callback):
+    """Raise each alarm of `fran.training.alarm_rules` once in a run: a warning and a row of alarms.json.
+
+    Args:
+        run_folder: of the run; alarms.json is written there when there is something to say.
+        settings: of the training.
+        accelerator, precision: what it runs on, resolved.
+        falls: whether the loss is expected to fall, which it need not where training starts from other weights.
+    """
+
+    def __init__(
+        self, run_folder: Path, settings: TrainerSettings, accelerator: str, precision: str, *, falls: bool = True
+    ) -> None:
+        self.path = run_folder / FILE
+        self.settings, self.accelerator, self.precision, self.falls = settings, accelerator, precision, falls
+        self.history = History()
+        self._raised: list[dict[str, Any]] = []
+        self._ref_mm3: dict[str, float] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The figures, kept in the checkpoint."""
+        return asdict(self.history)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Inverse of `state_dict`."""
+        self.history = History(**state_dict)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """What can be told before the first step."""
+        if not trainer.is_global_zero:
+            return
+        if self.path.is_file():
+            self._raised = read_json(self.path)
+        found = [rules.missing_kernels(self.accelerator, onednn=_has_onednn(), cudnn=_has_cudnn()), self._slow(trainer)]
+        data = trainer.datamodule  # type: ignore[attr-defined]  # set by fit
+        if isinstance(data, CropDataModule):
+            found += absent_classes(data)
+        found.append(self._disk(pl_module))
+        self._raise(found, trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Loss, pace and disk."""
+        assert isinstance(pl_module, SegmentationModule)
+        pace, history = pl_module.pace, self.history
+        history.losses.append(pl_module.epoch_loss.mean())
+        history.waits.append(pace.figures()["train/data_wait_share"])
+        if not trainer.is_global_zero:
+            return
+        workers = getattr(getattr(trainer, "datamodule", None), "workers", 0)
+        epoch_s = pace.finished - pace.started
+        found = [rules.data_starvation(history.waits, epoch_s, workers, self.settings.cache), self._disk(pl_module)]
+        if self.falls:
+            found.append(rules.flat_loss(history.losses, trainer.global_step, self.settings.optimiser.lr))
+        self._raise(found, trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Labels and overfitting."""
+        assert isinstance(pl_module, SegmentationModule)
+        if trainer.sanity_checking or not pl_module.case_results:
+            return
+        self._remember(pl_module, float(trainer.callback_metrics["val/dice"]))
+        if trainer.is_global_zero:
+            found = self._collapsed(pl_module, at_end=False)
+            self._raise([*found, rules.overfitting(self.history.dices, self.history.losses)], trainer)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A label that was Dice 0 to the end, also in a short training."""
+        if trainer.is_global_zero and isinstance(pl_module, SegmentationModule):
+            self._raise(self._collapsed(pl_module, at_end=True), trainer)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """A loss that is not finite ends the training; its message goes to the others."""
+        if isinstance(exception, LossNotFinite) and trainer.is_global_zero:
+            seen, _, advice = str(exception).partition(" Likely causes: ")
+            cause, _, remedy = advice.partition(". ")
+            self._note(Alarm("loss not finite", "", seen, cause, remedy), trainer.current_epoch)
+
+    def _remember(self, module: SegmentationModule, val_dice: float) -> None:
+        results, history = list(module.case_results.values()), self.history
+        history.dices.append(val_dice)
+        for n, name in enumerate(module.labels.channel_names[1:]):
+            with_ref = [r for r in results if r.ref_mm3[n] > 0]
+            known = [float(r.dice[n]) for r in with_ref if np.isfinite(r.dice[n])]
+            history.label_dice.setdefault(name, []).append(float(np.mean(known)) if known else float("nan"))
+            history.predicted_mm3.setdefault(name, []).append(float(sum(r.pred_mm3[n] for r in results)))
+            self._ref_mm3[name] = float(np.mean([r.ref_mm3[n] for r in with_ref])) if with_ref else 0.0
+
+    def _collapsed(self, module: SegmentationModule, *, at_end: bool) -> list[Alarm | None]:
+        progress = module.budget.progress(module.global_step)
+        voxel_mm3 = [float(np.prod(side)) for side in module.validation.spacing_mm.values()]
+        size = float(np.mean(voxel_mm3)) if voxel_mm3 else 1.0
+        return [
+            rules.collapsed_class(
+                name,
+                LabelHistory(tuple(dice), tuple(self.history.predicted_mm3[name]), self._ref_mm3.get(name, 0.0), size),
+                progress,
+                module.global_step,
+                at_end=at_end,
+            )
+            for name, dice in self.history.label_dice.items()
+        ]
+
+    def _slow(self, trainer: pl.Trainer) -> Alarm | None:
+        if self.precision == "32-true" and not self.settings.channels_last:
+            return None
+        device = trainer.strategy.root_device
+        seconds = convolution_seconds(device, self.precision, channels_last=self.settings.channels_last)
+        return rules.slow_convolution(seconds, self.precision, self.settings.channels_last)
+
+    def _disk(self, module: pl.LightningModule) -> Alarm | None:
+        last = self.path.with_name(LAST)
+        # weights and two moments of AdamW, until a checkpoint is there to be measured
+        size = last.stat().st_size if last.is_file() else 12 * sum(p.numel() for p in module.parameters())
+        return rules.disk_nearly_full(shutil.disk_usage(self.path.parent).free, size)
+
+    def _raise(self, found: Iterable[Alarm | None], trainer: pl.Trainer) -> None:
+        for alarm in found:
+            if alarm is not None and self._note(alarm, trainer.current_epoch):
+                log.warning("%s", alarm)
+
+    def _note(self, alarm: Alarm, epoch: int) -> bool:
+        """Write the alarm down; False where the run has had it."""
+        if any((row["name"], row["subject"]) == (alarm.name, alarm.subject) for row in self._raised):
+            return False
+        self._raised.append({**asdict(alarm), "epoch": epoch})
+        write_json(self.path, self._raised)
+        return True
+
+
+def absent_classes(data: CropDataModule) -> list[Alarm | None]:
+    """Labels that no training case, or no validation case, holds."""
+    names = data.data.labels.channel_names
+    train, val = data.crops.source, None if data.cases is None else data.cases.source
+    n_train, n_val = _holders(train, len(names)), None if val is None else _holders(val, len(names))
+    return [rules.absent_class(names[c], n_train[c], None if n_val is None else n_val[c]) for c in range(1, len(names))]
+
+
+def _holders(source: CaseSource, n_classes: int) -> list[int]:
+    """How many cases hold each channel."""
+    present = [source.channels_present(case_id) for case_id in source.case_ids]
+    return [sum(channel in case for case in present) for channel in range(n_classes)]
+
+
+def convolution_seconds(device: torch.device, precision: str, *, channels_last: bool) -> dict[str, float]:
+    """Shortest of some timings of one 3-D convolution; random numbers are left alone.
+
+    A path without a kernel of its own was seen to be 200 times slower, so a small convolution is tried first, and a
+    larger one, whose time tells more, only where that is not far off.
+
+    Returns:
+        "float32" and "precision", and with `channels_last` also "contiguous": see `alarm_rules.slow_convolution`.
+    """
+    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision, torch.float32)
+    layout = torch.channels_last_3d if channels_last else torch.contiguous_format
+    ways = {"float32": (torch.float32, layout), "precision": (dtype, layout)}
+    if channels_last:
+        ways["contiguous"] = (dtype, torch.contiguous_format)
+    small = _shortest(device, ways, *SMALL_TRIAL)
+    hopeless = max(small.values()) > HOPELESS * min(small.values())
+    return small if hopeless else _shortest(device, ways, *TRIAL)
+
+
+@torch.no_grad()
+def _shortest(device: torch.device, ways: Ways, side: int, width: int) -> dict[str, float]:
+    image = torch.ones(1, width, side, side, side, device=device)
+    weight = torch.full((width, width, 3, 3, 3), 0.01, device=device)
+    best, started = dict.fromkeys(ways, float("inf")), time.perf_counter()
+    for number in range(TRIALS + 1):  # the first time also builds what the library keeps
+        if number and time.perf_counter() - started > TRIAL_S:
+            break
+        for name, (kind, layout) in ways.items():
+            laid, kernel = image.to(dtype=kind, memory_format=layout), weight.to(dtype=kind)
+            best[name] = min(best[name], _timed(laid, kernel))
+    return best
+
+
+def _timed(image: torch.Tensor, weight: torch.Tensor) -> float:
+    if image.is_cuda:
+        torch.cuda.synchronize(image.device)
+    started = time.perf_counter()
+    torch.nn.functional.conv3d(image, weight, padding=1)
+    if image.is_cuda:
+        torch.cuda.synchronize(image.device)
+    return time.perf_counter() - started
+
+
+def _has_onednn() -> bool:
+    return bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+
+
+def _has_cudnn() -> bool:
+    return bool(torch.backends.cudnn.is_available() and torch.backends.cudnn.enabled)  # type: ignore[no-untyped-call]
