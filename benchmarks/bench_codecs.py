@@ -1,7 +1,7 @@
 """What a coding of chunks costs, on the volumes of a folder of case files: one JSON line a coding on stdout.
 
     python benchmarks/bench_codecs.py FOLDER_OF_CASE_FILES --clip 0 258
-    PYTHONPATH=. $NNUNET_PYTHON benchmarks/bench_codecs.py FOLDER_OF_CASE_FILES --others
+    python benchmarks/bench_codecs.py FOLDER_OF_CASE_FILES --others     # needs blosc2 beside fran
 
 A coding is a Blosc-1 codec and level, a shuffle (`bytes` or `bits`), an edge of chunks, and a predictor: along each of
 its axes a voxel is replaced by its difference from the one before, folded to an unsigned number. `fran` marks what case
