@@ -146,6 +146,7 @@ class TrainConfig(Plan):
     run: str | None = None
     resume: str | None = None
     init_from: str | None = None
+    find_batch_size: bool = False
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from fran.io.files import atomic_path, read_json, write_json
 from fran.tracking.runs import training_lock
 from fran.workflows.checks import network_problems
 from fran.workflows.dry_run import say_stages, say_training
-from fran.workflows.entry import Job, recompose, run_verb
+from fran.workflows.entry import Job, compose_job, recompose, run_verb
 from fran.workflows.label_flow import say_notes
 from fran.workflows.plan_data import PlanData, data_of, properties_of
 from fran.workflows.preprocess import bring_up_to_date
@@ -66,6 +66,9 @@ def train(job: Job[TrainConfig], run_folder: Path | None = None) -> None:
         say_training(spec_of(job, project, data, split, run), split, run.name)
         return
     bring_up_to_date(project, data, config.preprocess)
+    if config.find_batch_size and run_folder is None:
+        job = _with_found_batch_size(job, trial)
+        config = job.config
     resume = run_folder if config.resume or (run_folder is not None and (run_folder / LAST).is_file()) else None
     run_folder = run_folder or _new_run_folder(job, project)
     spec = spec_of(job, project, data, split, run_folder)
@@ -102,7 +105,20 @@ def check(config: TrainConfig) -> list[SettingProblem]:
         found.append(SettingProblem("fold", config.fold, expected))
     if config.run and config.resume:
         found.append(SettingProblem("run", config.run, "null together with resume, which keeps the run's name"))
+    if config.find_batch_size and config.resume:
+        found.append(SettingProblem("find_batch_size", True, "false together with resume, which keeps the batch size"))
     return [*found, *network_problems(config.model, config)]
+
+
+def _with_found_batch_size(job: Job[TrainConfig], spec: TrainSpec) -> Job[TrainConfig]:
+    """The job with the largest batch that fits, as if the command line had stated it, so that a resume keeps it."""
+    from fran.training.batch_size import find_batch_size
+
+    found = find_batch_size(spec)
+    log.info("%s", found)
+    kept = [o for o in job.overrides if not o.startswith(("find_batch_size=", "trainer.batch_size="))]
+    stated = (*kept, f"trainer.batch_size={found.batch_size}")
+    return replace(compose_job("train", TrainConfig, stated), overrides=stated)
 
 
 def _check_sampling(project: Project, config: TrainConfig, data: PlanData) -> None:

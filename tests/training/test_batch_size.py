@@ -1,0 +1,68 @@
+"""The batch-size finder under real limits of memory, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SMALL = {"_target_": "fran.networks.dynunet.dynunet", "filters": 8, "max_filters": 32}
+CHILD = """
+import json, pickle, resource, sys
+import torch
+spec, mib = pickle.load(sys.stdin.buffer)
+from fran.errors import FranError
+from fran.training import batch_size as finder
+size = finder._resident("VmSize")
+if mib:
+    resource.setrlimit(resource.RLIMIT_AS, (size + mib * 2**20,) * 2)
+try:
+    found = finder.find_batch_size(spec)
+except FranError as error:
+    print(json.dumps(str(error)))
+    sys.exit()
+step = finder.trial_step(spec, torch.device("cpu"), "32-true")
+step(found.batch_size)
+try:
+    step(3 * found.batch_size)
+    larger = True
+except RuntimeError:
+    larger = False
+print(json.dumps([found.batch_size, found.patch, larger, str(found)]))
+"""
+
+
+def find(spec, mib):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD],
+        input=pickle.dumps((spec, mib)),
+        capture_output=True,
+        env=environment,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout)
+
+
+def test_the_batch_fills_the_limit_and_no_more(make_spec):
+    spec = make_spec(SMALL, threads=1)
+    batch_size, patch, larger, said = find(spec, 250)
+    assert 2 <= batch_size < 256
+    assert not larger, "three times as much does not fit"
+    assert patch * batch_size < 250 * 2**20
+    assert said.startswith(f"batch size {batch_size} fits on the CPU: ")
+
+
+@pytest.mark.slow
+def test_more_memory_takes_a_larger_batch_and_too_little_is_said(make_spec):
+    spec = make_spec(SMALL, threads=1)
+    small, large = (find(spec, mib)[0] for mib in (200, 400))
+    assert small < large
+    assert "find_batch_size: " in find(spec, 8)
