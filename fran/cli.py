@@ -141,6 +141,7 @@ VERBS: dict[str, Verb | Group] = {
         },
     ),
     "infer": Verb("infer", "predict label maps for new images", "fran infer project=kits 'runs=[NAME]' input=new/"),
+    "export": Verb("export", "a run as a bundle to hand on", "fran export project=kits run=NAME output=kits_model.zip"),
     "score": Verb("score", "compare predictions with references", "fran score pred=predictions gt=raw/kits"),
     "import-excel": Verb(
         "import_excel",

@@ -34,7 +34,7 @@ class ModelSources:
     checkpoint: str = "best"
 
     def read(self, name: str, key: str = "runs") -> list[ModelFile]:
-        """The models that a name stands for: a run, a run folder, a checkpoint, or ``hpc:<run>``.
+        """The models that a name stands for: a run, a run folder, a checkpoint, a bundle, or ``hpc:<run>``.
 
         A run that is not here is looked for on the cluster that ``$HPC_SETTINGS`` describes.
 
@@ -45,14 +45,19 @@ class ModelSources:
         Raises:
             StoreError: there is no such model, or it cannot be fetched.
         """
+        from fran.bundle.members import read_bundle
         from fran.io.checkpoint import read_model
 
+        if self.is_bundle(path := Path(name).expanduser()):
+            return read_bundle(path, models_folder(self.folders) / "bundles")
         return [read_model(self._checkpoint(name, key))]
 
     @staticmethod
     def is_bundle(path: Path) -> bool:
         """Whether a folder or file is what `fran export` writes."""
-        return False
+        from fran.bundle.members import is_bundle
+
+        return is_bundle(path)
 
     def _checkpoint(self, name: str, key: str) -> Path:
         if name.startswith(HPC):

@@ -258,6 +258,16 @@ class SheetConfig(ProjectVerbConfig):
 
 
 @dataclass
+class ExportConfig(ProjectVerbConfig):
+    """`fran export`."""
+
+    run: Any = MISSING
+    output: str = MISSING
+    checkpoint: str = "best"
+    formats: list[str] = field(default_factory=lambda: ["torchscript"])
+
+
+@dataclass
 class HpcConfig(ProjectVerbConfig):
     """`fran hpc ls` and `fran hpc pull`."""
 
@@ -388,6 +398,7 @@ def register() -> None:
         ("cache_verify_schema", CacheConfig),
         ("cache_gc_schema", CacheGcConfig),
         ("project_sheet_schema", SheetConfig),
+        ("export_schema", ExportConfig),
         ("hpc_schema", HpcConfig),
         ("infer_schema", InferConfig),
         ("score_schema", ScoreConfig),
