@@ -21,6 +21,8 @@ from fran.networks.tiling import Band, Tiling, Vox, bands, frontiers, streaming_
 from fran.preprocessing.chain import GeometryChain
 from fran.preprocessing.scores import SlabArgmax
 
+_STEP = 4
+
 
 @dataclass(frozen=True, eq=False)
 class Layout:
@@ -99,9 +101,12 @@ def winning_channels(
         disk.append(DiskTensor(shape, work.scratch))
         return disk[0].tensor
 
-    def after(done: int, in_all: int) -> None:
+    def let_go() -> None:
         for tensor in disk:
             tensor.let_go()
+
+    def after(done: int, in_all: int) -> None:
+        let_go()
         if on_batch is not None:
             on_batch(done, in_all)
 
@@ -114,10 +119,14 @@ def winning_channels(
     for final in stream(passes, work.stored, sums, layout.order, batch, after):
         started = perf_counter()
         ready = argmax.ready(final)
-        argmax.write(scores, out, written, ready)
-        if work.sink is not None:
-            work.sink.write(scores, argmax, written, ready)
-        sums.release(min(argmax.keep(final), final))
+        for slab in range(written, ready):
+            argmax.write(scores, out, slab, slab + 1)
+            if work.sink is not None:
+                work.sink.write(scores, argmax, slab, slab + 1)
+            let_go()
+        while sums.first < min(argmax.keep(final), final):  # in steps, for what is touched is in memory again
+            sums.release(min(argmax.keep(final), final, sums.first + _STEP))
+            let_go()
         written = ready
         seconds += perf_counter() - started
     assert written == argmax.n_slabs
