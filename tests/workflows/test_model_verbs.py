@@ -19,7 +19,7 @@ def job(*overrides: str) -> Job[ModelsConfig]:
 
 
 def test_every_network_has_a_row_with_its_cost(capsys: pytest.CaptureFixture[str]) -> None:
-    model_ls(job("patch_dim0=64", "patch_dim1=32", "model.filters=12", "json=true"))
+    model_ls(job("spacing=[1,1,1]", "patch_dim0=64", "patch_dim1=32", "model.filters=12", "json=true"))
     rows = {row["model"]: row for row in json.loads(capsys.readouterr().out)}
     assert sorted(rows) == sorted(file.stem for file in (conf_dir() / "model").glob("*.yaml"))
     for name, row in rows.items():
