@@ -1,0 +1,123 @@
+"""A team's server: MLflow on PostgreSQL, both on the loopback interface, in a cluster of their own."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow.entities import Metric
+
+from fran.tracking.cv_groups import CvGroup
+from fran.tracking.mlflow_logger import client_of, make_logger
+from fran.tracking.parents import PARENT, gather
+from fran.tracking.registry import register
+from fran.tracking.settings import TrackingSettings
+
+pytestmark = pytest.mark.slow
+BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URI of a database in a cluster that lives as long as the tests; root must not run one, so "postgres" does."""
+    if not BINARIES:
+        pytest.skip("no PostgreSQL on this machine: apt-get install postgresql")
+    if importlib.util.find_spec("psycopg") is None:
+        pytest.skip('no driver for PostgreSQL: pip install "fran[postgres]"')
+    folder, port = Path(tempfile.gettempdir()) / f"fran-pg-{os.getpid()}", _free_port()
+    folder.mkdir(mode=0o700)
+    user: dict[str, str] = {}
+    if os.geteuid() == 0:
+        shutil.chown(folder, "postgres", pwd.getpwnam("postgres").pw_gid)
+        user = {"user": "postgres"}
+    control = [str(BINARIES[-1].with_name("pg_ctl")), "-D", str(folder / "data"), "-w"]
+
+    def run(*call: str) -> None:
+        subprocess.run(call, check=True, cwd=folder, stdout=subprocess.DEVNULL, **user)  # type: ignore[call-overload]
+
+    try:
+        run(str(BINARIES[-1]), "-D", str(folder / "data"), "-U", "fran", "-A", "trust", "-E", "UTF8", "--no-sync")
+        run(*control, "-l", str(folder / "log"), "-o", f"-p {port} -k {folder} -h 127.0.0.1", "start")
+        try:
+            yield f"postgresql+psycopg://fran@127.0.0.1:{port}/postgres"
+        finally:
+            run(*control, "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def server(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder, port = tmp_path_factory.mktemp("server"), _free_port()
+    call = [
+        *(sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)),
+        *("--backend-store-uri", postgres, "--artifacts-destination", str(folder / "artifacts")),
+    ]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with subprocess.Popen(call, env=environment, cwd=folder, start_new_session=True) as process:
+        try:
+            end = time.monotonic() + 200
+            while not _answers(port):
+                assert process.poll() is None, "mlflow server ended"
+                assert time.monotonic() < end, "mlflow server does not answer"
+                time.sleep(0.5)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+            return answer.read() == b"OK"
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def test_runs_artefacts_parents_and_models_land_on_a_server(server: str, tmp_path: Path) -> None:
+    client = client_of(server)
+    tags = {"fran.kind": "training", "fran.plan": "plan1", "fran.settings_digest": "5e77", "fran.folds_digest": "f01d"}
+    ids = []
+    for fold in (0, 1):
+        logger = make_logger(
+            TrackingSettings(uri=server), project="kits", run_name=f"plan1-dynunet-f{fold}-1",
+            project_folder=tmp_path, run_folder=tmp_path / f"f{fold}", tags={**tags, "fran.fold": str(fold)},
+        )  # fmt: skip
+        assert logger is not None
+        run_id = str(logger.run_id)
+        client.log_batch(run_id, metrics=[Metric("val/dice", 0.4 + 0.2 * fold, 1000 + s, s) for s in range(3)])
+        (tmp_path / "best.ckpt").write_bytes(b"weights")
+        client.log_artifact(run_id, str(tmp_path / "best.ckpt"), "checkpoints")
+        register(client, run_id, "kits-plan1-dynunet", fold, 0.4 + 0.2 * fold)
+        ids.append(run_id)
+    experiment = client.get_experiment_by_name("kits").experiment_id
+    group = CvGroup(tmp_path / "plan1-dynunet-cv-1", "kits", "plan1", "dynunet", "5e77", "f01d", {"seed": 0})
+    parent = gather(server, experiment, group)
+    assert gather(server, experiment, group) == parent
+    assert [client.get_run(run_id).data.tags[PARENT] for run_id in ids] == [parent, parent]
+    (found,) = client.search_runs([experiment], 'tags."fran.plan" = \'plan1\' and metrics."val/dice" > 0.5')
+    assert found.info.run_id == ids[1]
+    version = client.get_model_version_by_alias("kits-plan1-dynunet", "best")
+    assert version.run_id == ids[1]
+    stored = client.download_artifacts(ids[1], "checkpoints/best.ckpt", str(tmp_path / "f1"))
+    assert Path(stored).read_bytes() == b"weights"
+    assert not (tmp_path / "mlflow.db").exists()
