@@ -22,7 +22,7 @@ def export(job: Job[ExportConfig]) -> None:
     from fran.inference.ensemble import check_ensemble
 
     config = job.config
-    sources = ModelSources(folders_of(config.paths, config.project), config.checkpoint)
+    sources = ModelSources(folders_of(config.paths, config.project), config.checkpoint, config.tracking_uri)
     models = [model for run in names(config) for model in sources.read(run, "run")]
     check_ensemble(models)
     bundle = write_bundle(models, Path(config.output).expanduser(), config.formats)

@@ -26,7 +26,7 @@ def infer(job: Job[InferConfig]) -> None:
 
     config = job.config
     folders = folders_of(config.paths, config.project)
-    sources = ModelSources(folders, config.checkpoint)
+    sources = ModelSources(folders, config.checkpoint, config.tracking_uri)
     runs = [sources.read(run) for run in config.runs]
     predictor = segmenter(config, runs, sources)
     output = Path(config.output) if config.output else folders.predictions / folder_name(runs)

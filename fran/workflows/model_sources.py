@@ -28,13 +28,16 @@ class ModelSources:
     Attributes:
         folders: of the project.
         checkpoint: "best" or "last".
+        tracking_uri: store of runs and models named by MLflow; None is the project's own.
     """
 
     folders: ProjectFolders
     checkpoint: str = "best"
+    tracking_uri: str | None = None
 
     def read(self, name: str, key: str = "runs") -> list[ModelFile]:
-        """The models that a name stands for: a run, a run folder, a checkpoint, a bundle, or ``hpc:<run>``.
+        """The models that a name stands for: a run, a run folder, a checkpoint, a bundle, ``hpc:<run>``,
+        ``mlflow:<run id>`` or ``models:/<name>@<alias>``.
 
         A run that is not here is looked for on the cluster that ``$HPC_SETTINGS`` describes.
 
@@ -60,6 +63,13 @@ class ModelSources:
         return is_bundle(path)
 
     def _checkpoint(self, name: str, key: str) -> Path:
+        if name.startswith(("mlflow:", "models:/")):
+            from fran.tracking.fetch import fetch_model
+            from fran.tracking.mlflow_logger import tracking_uri
+            from fran.tracking.settings import TrackingSettings
+
+            uri = tracking_uri(TrackingSettings(uri=self.tracking_uri), self.folders.project)
+            return fetch_model(uri, name, self.checkpoint, models_folder(self.folders))
         if name.startswith(HPC):
             return pull(needed_settings(), self.folders, name.removeprefix(HPC), self.checkpoint)
         try:

@@ -263,6 +263,7 @@ class ExportConfig(ProjectVerbConfig):
 
     run: Any = MISSING
     output: str = MISSING
+    tracking_uri: str | None = None
     checkpoint: str = "best"
     formats: list[str] = field(default_factory=lambda: ["torchscript"])
 
@@ -308,6 +309,7 @@ class InferConfig:
     overwrite: bool = False
     extension: str | None = None
     save_probabilities: bool = False
+    tracking_uri: str | None = None
     checkpoint: str = "best"
     ensemble: str = "mean"
     localiser: str | None = None
