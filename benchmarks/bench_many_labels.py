@@ -43,12 +43,13 @@ def cells(shape: tuple[int, int, int], labels: int, seed: int = 0) -> Labels:
 
 
 def dices(a: Labels, b: Labels, n: int) -> Labels:
-    """Dice of each label from 1 to n, slice by slice."""
+    """Dice of each label from 1 to n that the first map has, slice by slice."""
     tallies = np.zeros((3, n + 1), np.int64)
     for p, q in zip(a, b, strict=True):
         for row, values in zip(tallies, (p, q, p[p == q]), strict=True):
             row += np.bincount(values.ravel(), minlength=n + 1)
-    return 2 * tallies[2, 1:] / np.maximum(tallies[0, 1:] + tallies[1, 1:], 1)
+    first, second, both = tallies[:, 1:][:, tallies[0, 1:] > 0]
+    return 2 * both / (first + second)
 
 
 def peak_mb() -> float:
