@@ -1,7 +1,7 @@
 """The largest batch that a device's memory takes, found by steps of training on noise.
 
 On a GPU the candidate is tried, and lowered until it runs. On a CPU, where too large a batch would get the process
-killed instead of an error, it follows from the memory that steps of one and two crops took.
+killed instead of an error, it follows from how memory grows with a few crops more.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from fran.training.spec import TrainSpec
 
 USED = 0.8
 MOST = 256
+CLEAR = 32 * 2**20
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _GROUP = Path("/sys/fs/cgroup")
 log = logging.getLogger(__name__)
@@ -115,11 +116,20 @@ def _on_cpu(step: Callable[[int], None]) -> Found:
     room = free_memory()
     before = _resident("VmRSS")
     budget = int(USED * room)
-    step(1)  # makes the optimiser's state and what the libraries set up once
-    one, two = (_peak(step, n) - before for n in (1, 2))
-    patch = max(two - one, 1)
-    fixed = max(one - patch, 0)
+    _peak(step, 1)  # makes the optimiser's state and what the libraries set up once
+    batch, peaks = 1, [_peak(step, 1) - before]
+    # one crop may take less than what the allocator keeps anyway: go on until the growth stands out
+    while not _stands_out(peaks) and batch < MOST and 2 * peaks[-1] < budget:
+        batch *= 2
+        peaks.append(_peak(step, batch) - before)
+    patch = max(-(-(peaks[-1] - peaks[-2]) // (batch // 2)), 1) if len(peaks) > 1 else peaks[0]
+    fixed = max(peaks[-1] - batch * patch, 0)
     return Found(max(0, min(MOST, (budget - fixed) // patch)), fixed, patch, budget, "CPU")
+
+
+def _stands_out(peaks: list[int]) -> bool:
+    growth = peaks[-1] - peaks[-2] if len(peaks) > 1 else 0
+    return growth > CLEAR and growth > peaks[-1] / 4
 
 
 def _on_gpu(step: Callable[[int], None]) -> Found:
@@ -178,7 +188,8 @@ def free_memory() -> int:
     rooms = [next(int(line.split()[1]) * 1024 for line in meminfo if line.startswith("MemAvailable"))]
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit != resource.RLIM_INFINITY:
-        rooms.append(limit - _resident("VmSize"))
+        # a limit of addresses counts what is freed and kept for later too: half of it is for what is in use
+        rooms.append((limit - _resident("VmSize")) // 2)
     try:
         largest, used = (
             (_GROUP / name).read_text(encoding="ascii").strip() for name in ("memory.max", "memory.current")
