@@ -61,6 +61,7 @@ def overlay_png(
     *,
     case_id: str = "",
     window: tuple[float, float] | None = None,
+    at_errors: bool = False,
 ) -> Path:
     """Draw three slices through the foreground: the prediction filled, the reference as an outline.
 
@@ -73,6 +74,7 @@ def overlay_png(
         path: PNG to write.
         case_id: named in the title.
         window: lowest and highest intensity shown; by default the 1st and 99th percentile around the foreground.
+        at_errors: slices where prediction and reference differ most, instead of through the middle of the foreground.
 
     Raises:
         GeometryError: the three arrays differ in shape.
@@ -84,7 +86,7 @@ def overlay_png(
         raise GeometryError(f"image, pred, ref: expected one shape, found {image.shape}, {pred.shape}, {ref.shape}")
     labels = sorted(labels_present(pred) | labels_present(ref))
     foreground = (pred > 0) | (ref > 0)
-    centre = central_slices(foreground)
+    centre = most_wrong_slices(pred, ref) if at_errors else central_slices(foreground)
     extent_mm = [n * s for n, s in zip(image.shape, spacing_mm, strict=True)]
     figure = Figure(figsize=_figure_size(extent_mm), facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
@@ -118,6 +120,15 @@ def central_slices(foreground: NDArray[np.bool_]) -> tuple[int, int, int]:
         central = round(float((areas * np.arange(len(areas))).sum() / areas.sum()))
         chosen.append(central if areas[central] >= areas.max() / 2 else int(areas.argmax()))
     x, y, z = chosen
+    return x, y, z
+
+
+def most_wrong_slices(pred: NDArray[Any], ref: NDArray[Any]) -> tuple[int, int, int]:
+    """Index per axis of the slice with most differing voxels; the central slices where there are none."""
+    wrong = pred != ref
+    if not wrong.any():
+        return central_slices((pred > 0) | (ref > 0))
+    x, y, z = (int(wrong.sum(axis=tuple(other for other in range(3) if other != axis)).argmax()) for axis in range(3))
     return x, y, z
 
 

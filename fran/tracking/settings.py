@@ -24,6 +24,7 @@ class TrackingSettings:
         experiment: name of the experiment; null is the project's title.
         log_checkpoint: store the best checkpoint with the run too (it stays in the run folder in any case).
         overlay_every: draw the validation example at every n-th validation, and always at the end; 0 is the end alone.
+        worst_cases: draw so many of the cases with the lowest Dice at each validation that is the best so far.
         register: make the best checkpoint a version of the registered model ``<project>-<plan>-<model>``, whose alias
             "best" points at the version of the highest validation Dice.
         system_every_s: seconds between samples of the load of CPU, memory, disk and GPU; 0 takes none.
@@ -37,6 +38,7 @@ class TrackingSettings:
     experiment: str | None = None
     log_checkpoint: bool = True
     overlay_every: int = 10
+    worst_cases: int = 3
     register: bool = False
     system_every_s: float = 0.0
     parent_run_id: str | None = None
@@ -47,8 +49,9 @@ class TrackingSettings:
         found = []
         if self.backend not in BACKENDS:
             found.append(SettingProblem("tracking.backend", self.backend, choices(self.backend, BACKENDS)))
-        if self.overlay_every < 0:
-            found.append(SettingProblem("tracking.overlay_every", self.overlay_every, "0 or more"))
+        for name in ("overlay_every", "worst_cases"):
+            if getattr(self, name) < 0:
+                found.append(SettingProblem(f"tracking.{name}", getattr(self, name), "0 or more"))
         if self.register and self.uri == OFFLINE:
             expected = "false offline: merged runs are not registered"
             found.append(SettingProblem("tracking.register", self.register, expected))

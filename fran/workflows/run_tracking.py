@@ -176,6 +176,7 @@ def track(job: Job[TrainConfig], folders: ProjectFolders, spec: TrainSpec) -> Tr
     from fran.reporting.overlay import overlay_png
     from fran.tracking.mlflow_logger import make_logger
     from fran.tracking.track_run import RunFacts, TrackRun
+    from fran.tracking.worst_cases import WorstCases
 
     logger = make_logger(
         settings,
@@ -204,7 +205,8 @@ def track(job: Job[TrainConfig], folders: ProjectFolders, spec: TrainSpec) -> Tr
         log_checkpoint=settings.log_checkpoint,
         system_every_s=settings.system_every_s,
     )
-    return Tracking(record, settings_of(job), settings, folders, logger, (callback,))
+    worst = WorstCases(spec.run_folder, overlay_png, facts.label_names, settings.worst_cases)
+    return Tracking(record, settings_of(job), settings, folders, logger, (callback, worst))
 
 
 def _tags(job: Job[TrainConfig], spec: TrainSpec, record: RunRecord) -> dict[str, str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fran.errors import GeometryError
-from fran.reporting.overlay import VIEWS, central_slices, display_window, overlay_png, title_text
+from fran.reporting.overlay import VIEWS, central_slices, display_window, most_wrong_slices, overlay_png, title_text
 
 SHAPE = (20, 14, 9)
 SPACING = (1.0, 1.5, 3.0)
@@ -93,3 +93,11 @@ def test_shapes_must_agree(tmp_path: Path) -> None:
     image, pred, ref = _case()
     with pytest.raises(GeometryError, match="one shape"):
         overlay_png(image[1:], pred, ref, {}, SPACING, tmp_path / "no.png")
+
+
+def test_most_wrong_slices_are_where_the_maps_differ_most() -> None:
+    _, _, ref = _case()
+    pred = ref.copy()
+    pred[3, 2:12, 1:8] ^= 1
+    assert most_wrong_slices(pred, ref)[0] == 3
+    assert most_wrong_slices(ref, ref) == central_slices(ref > 0)
