@@ -49,9 +49,8 @@ class TrackingSettings:
         found = []
         if self.backend not in BACKENDS:
             found.append(SettingProblem("tracking.backend", self.backend, choices(self.backend, BACKENDS)))
-        for name in ("overlay_every", "worst_cases"):
-            if getattr(self, name) < 0:
-                found.append(SettingProblem(f"tracking.{name}", getattr(self, name), "0 or more"))
+        numbers = {name: getattr(self, name) for name in ("overlay_every", "worst_cases")}
+        found += [SettingProblem(f"tracking.{name}", n, "0 or more") for name, n in numbers.items() if n < 0]
         if self.register and self.uri == OFFLINE:
             expected = "false offline: merged runs are not registered"
             found.append(SettingProblem("tracking.register", self.register, expected))

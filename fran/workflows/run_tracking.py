@@ -14,7 +14,7 @@ import yaml
 from fran.io.case_table import FILE, CaseScore, write_cases
 from fran.io.manifest import Manifest
 from fran.tracking.cv_groups import CvGroup, group_for, groups_in
-from fran.tracking.guard import warn_only_mlflow
+from fran.tracking.guard import warn_only, warn_only_mlflow
 from fran.tracking.identity import identity, settings_digest
 from fran.tracking.runs import RECORD, RunRecord, read_record, records, write_record
 from fran.tracking.settings import TrackingSettings
@@ -127,6 +127,7 @@ class Tracking:
         if self.logger is not None:
             from fran.tracking.finish import finish_run
 
+            _draw_curves(self.record.folder)
             finish_run(self.logger.experiment, str(self.logger.run_id), self.record.folder, facts)
             if result is None:
                 self._close()
@@ -152,6 +153,16 @@ class Tracking:
             assert self.logger is not None
             version = register(self.logger.experiment, str(self.logger.run_id), name, record.fold, dice)
             log.info("registered as version %s of %s", version, name)
+
+
+def _draw_curves(run_folder: Path) -> None:
+    from fran.reporting.curves import curves_png
+    from fran.training.callbacks import METRICS
+
+    metrics = run_folder / METRICS
+    if metrics.is_file():  # a training that failed at once has none
+        with warn_only("the curves were not drawn"):
+            curves_png(metrics, run_folder / "curves.png")
 
 
 def _facts(result: FitResult) -> dict[str, Any]:
