@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fran.errors import DataError
 from fran.io.files import atomic_path
@@ -77,8 +77,11 @@ def _draw_dice(ax: Axes, columns: Columns) -> None:
     labels = [name for name in columns if name.startswith(f"{DICE}_")]
     named = len(labels) <= len(COLOURS)
     for number, name in enumerate(labels):
-        style = {"color": COLOURS[number], "label": name.removeprefix(f"{DICE}_")} if named else {"color": "0.8"}
-        ax.plot(*_points(columns, name), marker="." if named else "", **style)
+        style: dict[str, Any] = {"color": "0.8"}
+        if named:
+            style = {"color": COLOURS[number], "label": name.removeprefix(f"{DICE}_"), "marker": "."}
+        epochs, values = _points(columns, name)
+        ax.plot(epochs, values, **style)
     ax.plot(*_points(columns, DICE), color="black", linewidth=2, label=f"mean of {len(labels)} labels")
     ax.set_ylim(0, 1)
     ax.set_ylabel("validation Dice")

@@ -121,5 +121,5 @@ def _kept(outputs: Mapping[str, Any], dice: float) -> KeptCase:
 
     pred, ref = array(PREDICTION), array(keys.LM)
     kind = np.uint8 if max(pred.max(initial=0), ref.max(initial=0)) < 256 else np.uint16
-    maps = pred.astype(kind), ref.astype(kind)
-    return KeptCase(outputs[keys.CASE_ID], dice, array(keys.IMAGE).astype(np.float16), *maps)
+    image = array(keys.IMAGE).astype(np.float16)
+    return KeptCase(outputs[keys.CASE_ID], dice, image, pred.astype(kind), ref.astype(kind))
