@@ -16,6 +16,7 @@ from fran.errors import ConfigError
 from fran.losses.segmentation import SegmentationLoss, heads_of
 from fran.networks.build import build_network, check_patch_size, fill_spec, nearest_patch_sizes, stride_multiple
 from fran.networks.sliding_window import sliding_window
+from fran.training.hardware import resolve_precision
 from fran.workflows.composition import composed
 from fran.workflows.locations import conf_dir
 
@@ -40,6 +41,7 @@ SMALL: dict[str, tuple[dict[str, Any], Vox]] = {
 #: Heads below the finest, with the shipped settings on the small patch.
 SUPERVISED = {name: 0 if name in ("swinunetr", "unetr") else 4 if "mednext" in name else 2 for name in SMALL}
 
+COMPILED_IN_CI = ("unet",)  # each takes minutes of the compiler
 presets = pytest.mark.parametrize("name", SMALL)
 
 
@@ -177,6 +179,9 @@ def test_slices_far_apart_are_handled(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    resolve_precision("auto", "cpu") == "32-true", reason="this CPU emulates bf16, a hundred times as slowly as fp32"
+)
 @presets
 def test_bf16_gives_what_fp32_gives(name: str, small: Any) -> None:
     network, _, patch = small(name)
@@ -188,8 +193,10 @@ def test_bf16_gives_what_fp32_gives(name: str, small: Any) -> None:
     assert (rough.float() - exact).abs().mean() < 0.05 * exact.abs().mean() + 0.05
 
 
-@pytest.mark.slow
-@presets
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in COMPILED_IN_CI else pytest.mark.long) for name in SMALL],
+)
 def test_compiled_networks_compute_the_same(name: str, small: Any) -> None:
     network, _, patch = small(name)
     compiled = copy.deepcopy(network)
