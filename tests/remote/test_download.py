@@ -41,7 +41,7 @@ def test_a_download_is_the_file_and_says_how_it_was_checked(server, tmp_path: Pa
     seen: list[tuple[int, int]] = []
     with Cluster(server.settings) as cluster:
         copy = download(cluster, str(path), target, lambda *done: seen.append(done))
-    assert target.read_bytes() == path.read_bytes()
+    assert sha256_of(target) == sha256_of(path)
     assert copy.sha256 == sha256_of(path)
     assert copy.checked == module.BY_CLUSTER
     assert read_record(target) == copy
@@ -55,7 +55,7 @@ def test_a_cut_connection_is_made_anew_and_goes_on(server, tmp_path: Path, caplo
     cut = Once(server.cut)
     with Cluster(server.settings) as cluster:
         download(cluster, str(path), target, cut, pause_s=0)
-    assert target.read_bytes() == path.read_bytes()
+    assert sha256_of(target) == sha256_of(path)
     assert cut.seen == sorted(set(cut.seen)), "no byte came twice"
     assert "the connection was lost" in caplog.text
 
@@ -95,7 +95,7 @@ def test_a_part_is_used_only_for_the_content_it_began(other: bool, server, tmp_p
             server.run("one", SIZE, seed=1)
         first = Once(lambda: None)
         download(cluster, str(path), target, first)
-    assert target.read_bytes() == path.read_bytes()
+    assert sha256_of(target) == sha256_of(path)
     assert (first.seen[0] > 6_000_000) is not other
 
 
@@ -109,7 +109,7 @@ def test_a_damaged_part_is_found_by_the_checksum(server, tmp_path: Path, caplog:
         module._begun(part, {"path": str(path), "size": state.size, "mtime": state.mtime, "sha256": sha256_of(path)})
         part.write_bytes(bytes(6_000_000))
         download(cluster, str(path), target)
-    assert target.read_bytes() == path.read_bytes()
+    assert sha256_of(target) == sha256_of(path)
     assert "expected SHA-256" in caplog.text
 
 
@@ -120,7 +120,7 @@ def test_a_file_that_changes_meanwhile_is_fetched_again(
     path, target = server.run("one", SIZE), tmp_path / "best.ckpt"
     with Cluster(server.settings) as cluster:
         download(cluster, str(path), target, Once(lambda: server.run("one", SIZE + 7, seed=1)))
-        assert target.read_bytes() == path.read_bytes()
+        assert sha256_of(target) == sha256_of(path)
         assert "it was changed while it was read" in caplog.text
         turn = iter(range(100))
 
@@ -131,6 +131,21 @@ def test_a_file_that_changes_meanwhile_is_fetched_again(
         with pytest.raises(StoreError, match="twice; wait until it is written"):
             download(cluster, str(path), target, always)
     assert not target.exists()
+
+
+def test_a_change_that_size_and_time_do_not_show(server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:  # type: ignore[no-untyped-def]
+    path, target = server.run("one", SIZE), tmp_path / "best.ckpt"
+    times = path.stat().st_atime, int(path.stat().st_mtime)
+    os.utime(path, times)
+
+    def replace_within_the_second() -> None:
+        server.run("one", SIZE, seed=1)
+        os.utime(path, times)
+
+    with Cluster(server.settings) as cluster:
+        download(cluster, str(path), target, Once(replace_within_the_second))
+    assert sha256_of(target) == sha256_of(path)
+    assert "it was changed while it was read" in caplog.text
 
 
 def test_a_checksum_that_never_agrees(server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
@@ -150,7 +165,7 @@ def test_a_cluster_that_runs_no_commands(server, tmp_path: Path) -> None:  # typ
     with Cluster(server.settings) as cluster:
         assert cluster.sha256(str(path)) is None
         assert download(cluster, str(path), target).checked == module.BY_CONTENT
-        assert target.read_bytes() == path.read_bytes()
+        assert sha256_of(target) == sha256_of(path)
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
@@ -209,7 +224,7 @@ def test_a_full_disk_keeps_what_has_come(server, tmp_path: Path) -> None:  # typ
         first = Once(lambda: None)
         download(cluster, str(path), target, first)
     assert first.seen[0] > 3_000_000
-    assert target.read_bytes() == path.read_bytes()
+    assert sha256_of(target) == sha256_of(path)
 
 
 def test_too_little_room_is_seen_before_anything_comes(server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
@@ -226,7 +241,7 @@ def test_the_second_time_nothing_is_fetched(server, tmp_path: Path, caplog: pyte
     copies = tmp_path / "copies"
     with Cluster(server.settings) as cluster:
         target = fetch_run(cluster, "kits", "one", "best", copies)
-        assert target.read_bytes() == path.read_bytes()
+        assert sha256_of(target) == sha256_of(path)
         assert target.parent == copies / server.settings.folder_name / "kits" / "one"
         assert copy_state(find_run(cluster, "kits", "one"), copies_of(cluster, "kits", copies)) == "here"
         assert fetch_run(cluster, "kits", "one", "best", copies, lambda *_: pytest.fail("bytes came")) == target
