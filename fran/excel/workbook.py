@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -166,10 +167,8 @@ def _finished(cell: Cell, cached: Any) -> Cell:
 
 
 def _evaluated(cell: Cell, formula: str, cached: Any) -> Cell:
-    try:
+    with suppress(NotEvaluated):
         return replace(cell, value=evaluate(formula), shown=formula)
-    except NotEvaluated:
-        pass
     if isinstance(cached, bool | int | float | str):
         return replace(cell, value=cached, shown=formula)
     return replace(cell, value=None, shown=formula, fault=f"the formula {formula} without a stored result")

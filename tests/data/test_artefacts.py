@@ -27,7 +27,6 @@ def alone(name):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_seed_decides_and_the_crop_keeps_its_kind(name, mr_manifest, labels):
-    pytest.importorskip("torchio")
     source = CaseSource(mr_manifest, sorted(mr_manifest.cases), labels, {})
     plain, spoilt = CropDataset(source, PATCH), CropDataset(source, PATCH, artefacts=Artefacts(alone(name)))
     state = torch.get_rng_state()
@@ -44,7 +43,6 @@ def test_a_seed_decides_and_the_crop_keeps_its_kind(name, mr_manifest, labels):
 
 
 def test_probabilities_are_met_and_nothing_drawn_is_the_crop_itself():
-    pytest.importorskip("torchio")
     spoil, crop = Artefacts({"bias": {"_target_": "torchio.RandomBiasField", "p": 0.3}}), np.ones((4, 5, 6), np.int16)
     window = np.array([1, 0, 0, 1, 0, 1], np.float32)
     assert np.mean([spoil(crop, window, seed) is not crop for seed in range(300)]) == pytest.approx(0.3, abs=0.08)
@@ -61,7 +59,6 @@ def test_what_cannot_be_used_is_said(monkeypatch):
 
 
 def test_unknown_transforms_and_arguments_are_refused():
-    pytest.importorskip("torchio")
     with pytest.raises(ConfigError, match="did you mean 'RandomMotion'"):
         Artefacts({"x": {"_target_": "torchio.RandomMotoin"}})
     with pytest.raises(ConfigError, match="refused"):

@@ -36,6 +36,14 @@ class Once:
             self.action()
 
 
+def begun(cluster: Cluster, path: Path, part: Path, content: bytes) -> None:
+    """An earlier command came as far as `content` with the present file."""
+    state = cluster.state(str(path))
+    assert state is not None
+    module._begun(part, {"path": str(path), "size": state.size, "mtime": state.mtime, "sha256": sha256_of(path)})
+    part.write_bytes(content)
+
+
 def test_a_download_is_the_file_and_says_how_it_was_checked(server, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     path, target = server.run("one", SIZE), tmp_path / "here" / "best.ckpt"
     seen: list[tuple[int, int]] = []
@@ -87,10 +95,7 @@ def test_a_part_is_used_only_for_the_content_it_began(other: bool, server, tmp_p
     path, target = server.run("one", SIZE), tmp_path / "best.ckpt"
     part = tmp_path / "best.ckpt.part"
     with Cluster(server.settings) as cluster:
-        state = cluster.state(str(path))
-        assert state is not None
-        module._begun(part, {"path": str(path), "size": state.size, "mtime": state.mtime, "sha256": sha256_of(path)})
-        part.write_bytes(path.read_bytes()[:6_000_000])
+        begun(cluster, path, part, path.read_bytes()[:6_000_000])
         if other:
             server.run("one", SIZE, seed=1)
         first = Once(lambda: None)
@@ -104,10 +109,7 @@ def test_a_damaged_part_is_found_by_the_checksum(server, tmp_path: Path, caplog:
     path, target = server.run("one", SIZE), tmp_path / "best.ckpt"
     part = tmp_path / "best.ckpt.part"
     with Cluster(server.settings) as cluster:
-        state = cluster.state(str(path))
-        assert state is not None
-        module._begun(part, {"path": str(path), "size": state.size, "mtime": state.mtime, "sha256": sha256_of(path)})
-        part.write_bytes(bytes(6_000_000))
+        begun(cluster, path, part, bytes(6_000_000))
         download(cluster, str(path), target)
     assert sha256_of(target) == sha256_of(path)
     assert "expected SHA-256" in caplog.text
