@@ -49,7 +49,7 @@ def _check_labels(pair: Pair, facts: CaseFacts, declared: Mapping[int, str] | No
     found = "value " + ", ".join(f"{v} ({n} voxels)" for v, n in list(strangers.items())[:10])
     if len(strangers) > 10:
         found += f" and {len(strangers) - 10} more up to {max(strangers)}"
-    step += fix("relabel", pair.lm, "remapping={" + ", ".join(f"{v}: 0" for v in list(strangers)[:5]) + "}")
+    step += fix("relabel", pair.folder, "remapping={" + ", ".join(f"{v}: 0" for v in list(strangers)[:5]) + "}")
     return [CaseProblem(pair.case_id, str(pair.lm), "label values", expected, found, step)]
 
 
@@ -65,7 +65,7 @@ def _check_spacing(pair: Pair, facts: CaseFacts) -> list[CaseProblem]:
 def _check_grid(pair: Pair, facts: CaseFacts) -> list[CaseProblem]:
     if facts.affine_difference <= _ROUNDING:
         return []
-    command = fix("harmonise", pair.lm)
+    command = fix("harmonise", pair.folder)
     if facts.affine_difference < HARMONISED:
         found = f"affines that differ by {facts.affine_difference:.2g}; the image's is used"
         step = f"nothing; {command} writes label maps with the image's own"
@@ -178,6 +178,8 @@ def swapped_folders(source: str, folder: Path, problems: Sequence[CaseProblem], 
         return []
     images, lms, between = (shlex.quote(str(folder / name)) for name in ("images", "lms", "images_"))
     step = f"exchange the folders: mv {images} {between} && mv {lms} {images} && mv {between} {lms}"
+    if not (folder / "images").is_dir():
+        step = "exchange the files: the folder of images holds label maps"
     found = f"label maps in images/ and images in lms/, for {n_swapped} of {n_pairs} pairs"
     what = "images and label maps swapped"
     return [CaseProblem(source, str(folder), what, "images in images/, label maps in lms/", found, step)]

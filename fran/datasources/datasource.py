@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from fran.datasources.judging import ScanSettings
+from fran.datasources.layouts import Channel, Layout, default_name, recognise
 from fran.datasources.naming import check_datasource_name, check_folder_name
-from fran.datasources.pairing import Pairing, expected_title, pair_files
-from fran.datasources.renaming import rename_duplicates, rename_files
+from fran.datasources.pairing import IMAGES, LMS, Pairing, expected_title, pair_files
+from fran.datasources.renaming import rename_duplicates, rename_files, volumes
 from fran.datasources.repair import LABELS_FILE, Repair
 from fran.datasources.rewriting import harmonise, relabel
 from fran.datasources.scan import ScanReport, scan
@@ -29,12 +31,13 @@ DS_TYPES = ("full", "patch")
 
 @dataclass(frozen=True)
 class Datasource:
-    """A folder with ``images/`` and ``lms/``, in which a pair has one file name.
+    """A folder with ``images/`` and ``lms/``, in which a pair has one file name; or one in a layout that others use.
 
     Args:
         folder: the datasource; it is only read.
         name: name in projects and plans; the folder's name where None.
-        alias: first token of the file names, where it differs from the name.
+        alias: first token of the file names, where it differs from the name; in another layout, what is put before
+            the case ids.
         labels: label names by value. Where given, here or as ``<folder>/labels.json`` (``{"1": "kidney"}``), any other
             value is an error.
         modality: ``"CT"``, ``"MR"``, ``"PET"``, …; inferred a case where None.
@@ -45,6 +48,7 @@ class Datasource:
             of its name, with the case it was cut from as its patient where no pattern says otherwise.
         annotated: labels, by value or name, whose structures the annotators drew wherever they saw them; what is not
             among them may be there without having been drawn. None means those in `labels`, or those met.
+        channel: which of several images of a case is taken, by number or name; see `fran.datasources.layouts`.
 
     Raises:
         ConfigError: an argument that cannot be used.
@@ -59,22 +63,29 @@ class Datasource:
     patient_pattern: str | None = None
     ds_type: str = "full"
     annotated: Sequence[int | str] | None = None
+    channel: Channel | None = None
 
     def __post_init__(self) -> None:
         folder = Path(self.folder).expanduser().absolute()
         if not folder.is_dir():
             kind = "a file" if folder.exists() else "nothing"
             raise ConfigError(f"datasource folder: expected a folder with images/ and lms/, found {kind} at {folder}")
-        check_folder_name(folder)
-        given = self.name or None
+        object.__setattr__(self, "folder", folder)
+        if self.layout is None:
+            check_folder_name(folder)
+        given = self.name or (None if self.layout is None else default_name(folder))
         for name in filter(None, (given or folder.name, self.alias)):
             check_datasource_name(name)
-        labels = _read_labels(folder) if self.labels is None else self.labels
+        labels = self._declared_labels() if self.labels is None else self.labels
         _check_pattern(self.patient_pattern)
         if self.ds_type not in DS_TYPES:
             raise ConfigError(f"datasource {folder}: ds_type: {choices(self.ds_type, DS_TYPES)}")
-        object.__setattr__(self, "folder", folder)
-        object.__setattr__(self, "alias", self.alias or _other_title(folder, given))
+        if self.layout is None:
+            object.__setattr__(self, "alias", self.alias or _other_title(folder, given))
+        else:
+            object.__setattr__(self, "modality", self.modality or self.layout.modality)
+            if self.ds_type != "full":
+                raise ConfigError(f"datasource {folder}: ds_type: expected full in the layout of {self.layout.kind}")
         object.__setattr__(self, "name", given or folder.name)
         object.__setattr__(self, "labels", None if labels is None else _checked_labels(labels, folder))
         if self.annotated is not None:
@@ -98,14 +109,27 @@ class Datasource:
             raise ConfigError(f"datasource: expected a key 'folder', found {sorted(map(str, spec))}")
         return cls(**arguments | {"name": arguments.get("name") or ""})
 
+    @cached_property
+    def layout(self) -> Layout | None:
+        """The layout of others that the folder has; None where it is fran's own."""
+        return recognise(self.folder, self.channel)
+
+    def _declared_labels(self) -> Mapping[Any, Any] | None:
+        stated = _read_labels(self.folder)
+        return self.layout.labels if stated is None and self.layout is not None else stated
+
     @property
     def title(self) -> str:
         """First token of every file name."""
         return self.alias or self.name
 
     def pairs(self) -> Pairing:
-        """Match images with label maps by name, reading no file."""
-        return pair_files(self.folder, self.title, self.name, patches=self.ds_type == "patch")
+        """Match images with label maps by name, reading no volume."""
+        if self.layout is None:
+            return pair_files(self.folder, self.title, self.name, patches=self.ds_type == "patch")
+        found = self.layout.pair(self.name, self.alias)
+        found.problems[:0] = [replace(note, case_id=self.name) for note in self.layout.notes]
+        return found
 
     def scan(
         self,
@@ -141,19 +165,42 @@ class Datasource:
         self, remapping: Mapping[int, int] | Remapping, out: Path | str | None = None, in_place: bool = False
     ) -> Repair:
         """Write a copy with other label values; see `fran.datasources.rewriting.relabel`."""
-        return relabel(self.folder, remapping, self.labels or {}, _path(out), in_place)
+        if in_place and self.layout is not None:
+            raise ConfigError(f"in_place: nothing is written into a folder of {self.layout.kind}; leave it away")
+        lms, images, others = self._files()
+        return relabel(self.folder, lms, [*images, *others], remapping, self.labels or {}, _path(out), in_place)
 
     def harmonise(self, out: Path | str | None = None) -> Repair:
         """Write a copy whose label maps have the exact grids of their images; see `fran.datasources.rewriting`."""
-        return harmonise(self.folder, self.pairs().pairs, self.labels or {}, _path(out))
+        others = self._files()[2]
+        return harmonise(self.folder, self.pairs().pairs, self.labels or {}, _path(out), others)
 
     def rename_duplicates(self, out: Path | str | None = None) -> Repair:
         """Write a copy in which every case has an id of its own; see `fran.datasources.renaming`."""
+        self._check_own_layout()
         return rename_duplicates(self.folder, _path(out))
 
     def rename_files(self, out: Path | str | None = None) -> Repair:
         """Write a copy whose file names keep the rule; see `fran.datasources.renaming`."""
+        self._check_own_layout()
         return rename_files(self.folder, self.title, _path(out))
+
+    def _files(self) -> tuple[list[Path], list[Path], list[Path]]:
+        """Label maps, images, and whatever else another layout has."""
+        if self.layout is None:
+            return volumes(self.folder / LMS), volumes(self.folder / IMAGES), []
+        pairs = self.pairs().pairs
+        lms, images = [pair.lm for pair in pairs], [pair.image for pair in pairs]
+        known = {*lms, *images, self.folder / LABELS_FILE}
+        files = sorted(p for p in self.folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+        return lms, images, [path for path in files if path not in known]
+
+    def _check_own_layout(self) -> None:
+        if self.layout is not None:
+            raise ConfigError(
+                f"{self.folder}: expected fran's own layout, images/ and lms/, found that of {self.layout.kind}, whose "
+                "names need not be mended; alias=<letters> puts letters before its case ids"
+            )
 
 
 def _path(path: Path | str | None) -> Path | None:

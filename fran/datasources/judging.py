@@ -56,7 +56,7 @@ def judge(
         problems += said
         if all(p.severity != "error" for p in said):
             good.append((pair, facts))
-            records.append(_record(settings, pair, facts, patient or pair.name.case_id))
+            records.append(_record(settings, pair, facts, patient or pair.patient))
     together = checks.check_datasource(settings.name, settings.folder, good, settings.labels)
     if settings.modality is None and good:
         together.append(checks.modality_note(settings.name, settings.folder, [r.modality for r in records]))
@@ -72,7 +72,7 @@ def _record(settings: ScanSettings, pair: Pair, facts: CaseFacts, patient: str) 
 def _patient(pair: Pair, pattern: str | None) -> str | None:
     """Patches that were cut from one case are of one patient, so that no split parts them."""
     if pattern is None:
-        return pair.name.case_id
+        return pair.patient
     match = re.search(pattern, pair.image.name)
     return (match.group(1) if match.re.groups else match.group()) if match else None
 

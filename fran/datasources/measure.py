@@ -44,6 +44,7 @@ class CaseTask:
         lm: file.
         seed: of the sample.
         former: what an earlier scan made of it; where the digests still agree nothing is decoded again.
+        folder: the datasource.
     """
 
     case_id: str
@@ -51,6 +52,7 @@ class CaseTask:
     lm: Path
     seed: int
     former: CaseFacts | Refusal | None = None
+    folder: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +123,7 @@ def _guarded(
     try:
         return action(*arguments)
     except (OSError, DataError) as error:
-        problems.append(_from_error(task.case_id, path, error))
+        problems.append(_from_error(task, path, error))
         return None
 
 
@@ -229,19 +231,20 @@ def _sample(values: NDArray[Any], task: CaseTask) -> NDArray[np.float32]:
     return values[chosen].astype(np.float32)
 
 
-def _from_error(case_id: str, path: Path, error: Exception) -> CaseProblem:
+def _from_error(task: CaseTask, path: Path, error: Exception) -> CaseProblem:
     """A reader's message, "<path>: [what:] expected …, found …; next step", as the parts of a problem."""
     text = str(error).removeprefix(f"{path}: ").strip()
     found = _MESSAGE.fullmatch(text)
     step = "repair or replace the file, or move the case out"
     if not found:
         said, _, hint = text.partition("; ")
-        return CaseProblem(case_id, str(path), "file", "a readable 3-D volume", said, hint or step)
+        return CaseProblem(task.case_id, str(path), "file", "a readable 3-D volume", said, hint or step)
     parts = found.groupdict()
     step = parts["step"] or step
     if isinstance(error, LabelValueError):
-        step = f"map it to 0 or to a label of its own: {fix('relabel', path, f'remapping={{{error.value}: 0}}')}"
-    return CaseProblem(case_id, str(path), parts["what"] or "file", parts["expected"], parts["found"], step)
+        folder = task.folder or path.parents[1]
+        step = f"map it to 0 or to a label of its own: {fix('relabel', folder, f'remapping={{{error.value}: 0}}')}"
+    return CaseProblem(task.case_id, str(path), parts["what"] or "file", parts["expected"], parts["found"], step)
 
 
 def _swapped(task: CaseTask) -> CaseProblem:

@@ -18,24 +18,21 @@ LMS = "lms"
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and the label map of the same file name, whatever their formats.
+    """An image and its label map, whatever their formats.
 
     Attributes:
-        name: the parts of that name; its `case_id` is the case that a patch was cut from.
+        case_id: id of the case inside a project.
+        patient: whose it is, where no `patient_pattern` says otherwise.
         image: file.
         lm: file.
-        is_patch: one of several files of a case.
+        folder: the datasource.
     """
 
-    name: CaseName
+    case_id: str
+    patient: str
     image: Path
     lm: Path
-    is_patch: bool = False
-
-    @property
-    def case_id(self) -> str:
-        """``<title>_<case id>``, or the whole name of a patch."""
-        return stem(self.image) if self.is_patch else self.name.case_id
+    folder: Path
 
 
 @dataclass
@@ -89,7 +86,7 @@ def pair_files(folder: Path, title: str, source: str, patches: bool = False) -> 
     missing = [f for f in (folder / IMAGES, folder / LMS) if not os.path.isdir(f)]  # noqa: PTH112 (no error where forbidden)
     for path in missing:
         step = f"mkdir {shlex.quote(str(path))} and put the files into it"
-        result.problems.append(_problem(source, path, "folder", "a folder beside its partner", "none", step))
+        result.problems.append(problem_of(source, path, "folder", "a folder beside its partner", "none", step))
     if missing:
         return result
     images = _collect(_Side(folder / IMAGES, patches), title, source, result.problems, set())
@@ -100,7 +97,7 @@ def pair_files(folder: Path, title: str, source: str, patches: bool = False) -> 
         what = f"{len(images.files)} usable images and {len(lms.files)} usable label maps"
         where = f"{images.folder} and {lms.folder}"
         result.problems.append(
-            _problem(source, folder, "pairs", f"files of equal name in {where}", what, f"name files {FILE_RULE}")
+            problem_of(source, folder, "pairs", f"files of equal name in {where}", what, f"name files {FILE_RULE}")
         )
     return result
 
@@ -121,12 +118,9 @@ def _collect(side: _Side, title: str, source: str, problems: list[CaseProblem], 
             side.refused.add(stem(path))
             severity: Severity = "error" if volume_name else "warning"
             step = "move it out of this folder" + ("; if it holds the volume, move that here" if volume_name else "")
-            problems.append(_problem(stem(path), path, "file type", "a file", "a directory", step, severity))
+            problems.append(problem_of(stem(path), path, "file type", "a file", "a directory", step, severity))
         elif not volume_name:
-            found = f"'{path.suffix}', the file is left out"
-            problems.append(
-                _problem(source, path, "file type", ", ".join(EXTENSIONS), found, "convert or remove it", "warning")
-            )
+            problems.append(no_volume(source, path))
         else:
             problem = _place(path, title, side)
             if problem is not None:
@@ -141,11 +135,12 @@ def _place(path: Path, title: str, side: _Side) -> CaseProblem | None:
     try:
         name = parse_file_name(path)
     except NameFault as fault:
-        step = f"rename the image and its label map; {fix('names', path)} proposes names"
-        return _problem(stem(path), path, "file name", FILE_RULE, str(fault), step)
+        step = f"rename the image and its label map; {fix('names', path.parents[1])} proposes names"
+        return problem_of(stem(path), path, "file name", FILE_RULE, str(fault), step)
     if name.title != title:
-        step = f"pass alias={name.title} if every file of the datasource begins so, or rename: {fix('names', path)}"
-        return _problem(name.case_id, path, "title", f"'{title}_…'", f"'{name.title}_…'", step)
+        rename = fix("names", path.parents[1])
+        step = f"pass alias={name.title} if every file of the datasource begins so, or rename: {rename}"
+        return problem_of(name.case_id, path, "title", f"'{title}_…'", f"'{name.title}_…'", step)
     side.files[stem(path) if side.patches else name.case_id].append((name, path))
     return None
 
@@ -156,7 +151,7 @@ def _match(case_id: str, images: _Side, lms: _Side, result: Pairing) -> None:
     for files in doubled:
         names = " and ".join(str(path) for _, path in files)
         result.problems.append(
-            _problem(case_id, files[0][1], "case id", "one file a case id", names, _doubled_step(files[0][1]))
+            problem_of(case_id, files[0][1], "case id", "one file a case id", names, _doubled_step(files[0][1]))
         )
     if doubled:
         return
@@ -167,36 +162,41 @@ def _match(case_id: str, images: _Side, lms: _Side, result: Pairing) -> None:
             return
         partner = other.folder / path.name
         kind = "image without label map" if found_images else "label map without image"
-        result.problems.append(
-            _problem(
-                case_id,
-                path,
-                kind,
-                f"its partner {partner}",
-                "none; the case is left out",
-                "add it, or move the file out",
-            )
-        )
+        result.problems.append(lone_file(case_id, path, kind, str(partner)))
         return
     (name, image), (lm_name, lm) = found_images[0], found_lms[0]
     if name != lm_name:
         result.problems.append(
-            _problem(case_id, lm, "file name", f"the image's name {stem(image)}", stem(lm), "rename one of them")
+            problem_of(case_id, lm, "file name", f"the image's name {stem(image)}", stem(lm), "rename one of them")
         )
         return
-    result.pairs.append(Pair(name, image, lm, images.patches))
+    folder = images.folder.parent
+    result.pairs.append(Pair(case_id, name.case_id, image, lm, folder))
 
 
-def fix(verb: str, path: Path, *settings: str) -> str:
-    """The command line of a tool that repairs the datasource of a raw file, quoted for a shell."""
-    return shlex.join(["fran", "fix", verb, str(path.parents[1]), *settings])
+def fix(verb: str, folder: Path, *settings: str) -> str:
+    """The command line of a tool that repairs a datasource, quoted for a shell."""
+    return shlex.join(["fran", "fix", verb, str(folder), *settings])
 
 
 def _doubled_step(path: Path) -> str:
-    return f"keep one of them, or give each an id of its own: {fix('rename-duplicates', path)}"
+    return f"keep one of them, or give each an id of its own: {fix('rename-duplicates', path.parents[1])}"
 
 
-def _problem(
+def no_volume(source: str, path: Path) -> CaseProblem:
+    """Warning about a file that is no volume by its name."""
+    found = f"'{path.suffix}', the file is left out"
+    return problem_of(source, path, "file type", ", ".join(EXTENSIONS), found, "convert or remove it", "warning")
+
+
+def lone_file(case_id: str, path: Path, kind: str, partner: str, severity: Severity = "error") -> CaseProblem:
+    """An image without label map, or a label map without image."""
+    found = "none; the case is left out"
+    return problem_of(case_id, path, kind, f"its partner {partner}", found, "add it, or move the file out", severity)
+
+
+def problem_of(
     case_id: str, path: Path, what: str, expected: str, found: str, step: str, severity: Severity = "error"
 ) -> CaseProblem:
+    """A problem of a file or a folder."""
     return CaseProblem(case_id, str(path), what, expected, found, step, severity)

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fran.datasources.pairing import IMAGES, LMS
 from fran.errors import ConfigError
 
 LABELS_FILE = "labels.json"
@@ -47,7 +46,7 @@ class NewFolder:
         self.repair = repair
 
     def take(self, path: Path, name: str | None = None) -> None:
-        """Take a file of images/ or lms/ over as it is, under another name where one is given."""
+        """Take a file over as it is, under another name where one is given."""
         _link_or_copy(path, self.target(path, name))
         if name is None or name == path.name:
             self.repair.n_untouched += 1
@@ -55,8 +54,12 @@ class NewFolder:
             self.repair.changes.append(f"{path.parent.name}/{path.name} -> {name}")
 
     def target(self, path: Path, name: str | None = None) -> Path:
-        """Where a file of images/ or lms/ goes."""
-        return self.path / path.parent.name / (name or path.name)
+        """Where a file goes: to the place in the new folder that it has in the old one."""
+        if not path.is_relative_to(self.source):
+            raise ConfigError(f"{path}: expected a file in {self.source}; repair the folder that it is in")
+        place = self.path / path.parent.relative_to(self.source)
+        place.mkdir(parents=True, exist_ok=True)
+        return place / (name or path.name)
 
 
 @contextmanager
@@ -76,8 +79,7 @@ def new_folder(source: Path, out: Path | None, suffix: str) -> Iterator[NewFolde
         raise ConfigError(f"out: expected a folder that is not there yet, found {out}; remove it or pass out=<another>")
     temporary = out.with_name(f".tmp-{os.getpid()}-{out.name}")
     try:
-        for side in (IMAGES, LMS):
-            (temporary / side).mkdir(parents=True)
+        temporary.mkdir(parents=True)
         if (source / LABELS_FILE).is_file():
             shutil.copyfile(source / LABELS_FILE, temporary / LABELS_FILE)
         yield NewFolder(temporary, source, Repair(out))

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fran.datasources.grids import compare_grids
-from fran.datasources.pairing import IMAGES, LMS, Pair
-from fran.datasources.renaming import volumes
+from fran.datasources.pairing import Pair
 from fran.datasources.repair import LABELS_FILE, NewFolder, Repair, new_folder
 from fran.errors import ConfigError, DataError
 from fran.io.files import write_json
@@ -18,7 +17,9 @@ from fran.io.volume import Volume, as_label_map, decode, read_native_grid, read_
 from fran.labels import MAX_LABEL, Remapping
 
 
-def harmonise(folder: Path, pairs: Sequence[Pair], names: Mapping[int, str], out: Path | None = None) -> Repair:
+def harmonise(
+    folder: Path, pairs: Sequence[Pair], names: Mapping[int, str], out: Path | None = None, others: Sequence[Path] = ()
+) -> Repair:
     """Write ``<folder>_harmonised``, in which every label map has exactly the grid of its image.
 
     Nothing is resampled: a label map is written anew where it lies on its image's grid but for less than half a voxel,
@@ -29,6 +30,7 @@ def harmonise(folder: Path, pairs: Sequence[Pair], names: Mapping[int, str], out
         pairs: its pairs.
         names: label names, kept in the headers.
         out: folder to write.
+        others: files that are taken over.
 
     Raises:
         ConfigError: every grid is its image's, or the folder to write exists.
@@ -41,6 +43,8 @@ def harmonise(folder: Path, pairs: Sequence[Pair], names: Mapping[int, str], out
                 new.repair.left_out.append(str(error))
         if not new.repair.changes:
             raise ConfigError(f"{folder}: expected label maps off their image's grid, found none that can be mended")
+        for path in others:
+            new.take(path)
     return new.repair
 
 
@@ -56,7 +60,7 @@ def _harmonise(new: NewFolder, pair: Pair, names: Mapping[int, str]) -> None:
         raise DataError(f"{pair.lm}: {problem.what}: expected {problem.expected}, found {problem.found}")
     write_label_map(new.target(pair.lm), lm.array, image.native, names)
     off = image.grid.max_distance_mm(lm.grid)
-    change = f"{LMS}/{pair.lm.name}: corners moved by up to {off:.3g} mm"
+    change = f"{pair.lm.parent.name}/{pair.lm.name}: corners moved by up to {off:.3g} mm"
     turned = f", turned from {found.orientation} to {native.orientation}"
     new.repair.changes.append(change + turned * (found.orientation != native.orientation))
     new.take(pair.image)
@@ -64,6 +68,8 @@ def _harmonise(new: NewFolder, pair: Pair, names: Mapping[int, str]) -> None:
 
 def relabel(
     folder: Path,
+    lms: Sequence[Path],
+    others: Sequence[Path],
     remapping: Mapping[int, int] | Remapping,
     names: Mapping[int, str],
     out: Path | None = None,
@@ -73,6 +79,8 @@ def relabel(
 
     Args:
         folder: the datasource.
+        lms: its label maps.
+        others: its other files, which are taken over.
         remapping: new values by old ones; values that are not listed stay, unless a `Remapping` says otherwise. Old
             values below 0 and above 65535 may be listed, too: that is how they are mended.
         names: declared label names by old value.
@@ -88,32 +96,33 @@ def relabel(
     if in_place:
         if out is not None:
             raise ConfigError(f"out: expected none with in_place=true, found {out}; drop one of the two")
-        return _relabel_in_place(folder, strange, plain, new_names)
+        return _relabel_in_place(folder, lms, strange, plain, new_names)
     with new_folder(folder, out, "relabelled") as new:
-        for path in volumes(folder / LMS):
+        for path in lms:
             lm = _relabelled(path, strange, plain)
             if lm is None:
                 new.take(path)
             else:
                 write_label_map(new.target(path), lm.array, lm.native, new_names)
-                new.repair.changes.append(f"{LMS}/{path.name}: {_described(strange, plain)}")
-        for path in volumes(folder / IMAGES):
+                new.repair.changes.append(f"{path.parent.name}/{path.name}: {_described(strange, plain)}")
+        for path in others:
             new.take(path)
         if new_names:
             write_json(new.path / LABELS_FILE, {str(v): n for v, n in new_names.items()})
     return new.repair
 
 
-def _relabel_in_place(folder: Path, strange: Mapping[int, int], plain: Remapping, names: Mapping[int, str]) -> Repair:
+def _relabel_in_place(
+    folder: Path, paths: Sequence[Path], strange: Mapping[int, int], plain: Remapping, names: Mapping[int, str]
+) -> Repair:
     repair = Repair(folder)
-    paths = volumes(folder / LMS)
     for path in paths:  # before anything is replaced: a label map that cannot be read would leave half of them changed
         _relabelled(path, strange, plain)
     for path in paths:
         lm = _relabelled(path, strange, plain)
         if lm is not None:
             write_label_map(path.resolve(), lm.array, lm.native, names)
-            repair.changes.append(f"{LMS}/{path.name}: {_described(strange, plain)}")
+            repair.changes.append(f"{path.parent.name}/{path.name}: {_described(strange, plain)}")
     if names and (folder / LABELS_FILE).exists():
         write_json(folder / LABELS_FILE, {str(v): n for v, n in names.items()})
     repair.n_untouched = len(paths) - len(repair.changes)

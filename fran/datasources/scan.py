@@ -148,7 +148,7 @@ def _settle(
             index.refused[case_id] = refusal
         else:
             former = case.facts if case is not None else refusal
-            tasks.append(CaseTask(case_id, pair.image, pair.lm, settings.seed, former))
+            tasks.append(CaseTask(case_id, pair.image, pair.lm, settings.seed, former, pair.folder))
     return tasks
 
 

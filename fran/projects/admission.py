@@ -11,6 +11,7 @@ from fran.datasources.datasource import LABELS_FILE, Datasource
 from fran.datasources.pairing import fix
 from fran.datasources.records import CaseRecord
 from fran.errors import CaseProblem, Severity
+from fran.io.volume import stem
 from fran.projects.database import CaseRow, SourceRow
 from fran.projects.folders import ProjectFolders
 from fran.projects.folds import FoldCase
@@ -41,7 +42,7 @@ class Admission:
         owner = self.rows.get(record.case_id) or old
         row = case_row(record, datasource, test, self.folders, old)
         if owner is not None and owner.ds != record.datasource:
-            self._refuse(row, "case id", "an id that is free in the project", *_taken_id(owner, row))
+            self._refuse(row, "case id", "an id that is free in the project", *_taken_id(owner, datasource))
             return
         for link, target in ((row.img_symlink, row.image), (row.lm_symlink, row.lm)):
             if _is_taken(link, target, old):
@@ -127,8 +128,8 @@ def case_row(
         alias=source.alias,
         image=record.image,
         lm=record.lm,
-        img_symlink=folders.raw_images / record.image.name,
-        lm_symlink=folders.raw_lms / record.lm.name,
+        img_symlink=folders.raw_images / _link_name(record.image, record.case_id, source),
+        lm_symlink=folders.raw_lms / _link_name(record.lm, record.case_id, source),
         fold=None if old is None or test else old.fold,
         test=test,
         labels=dict(facts.labels),
@@ -142,6 +143,11 @@ def case_row(
         image_content=facts.image_content,
         lm_content=facts.lm_content,
     )
+
+
+def _link_name(path: Path, case_id: str, source: Datasource) -> str:
+    """Name of the link to a raw file: its own, which in another layout may be that of another dataset's file too."""
+    return path.name if source.layout is None else case_id + path.name[len(stem(path)) :]
 
 
 def fold_case(case: CaseRow) -> FoldCase:
@@ -182,8 +188,10 @@ def missing_problems(name: str, former: Iterable[CaseRow]) -> Iterable[CaseProbl
             )
 
 
-def _taken_id(owner: CaseRow, row: CaseRow) -> tuple[str, str]:
-    step = fix("rename-duplicates", row.image)
+def _taken_id(owner: CaseRow, datasource: Datasource) -> tuple[str, str]:
+    step = fix("rename-duplicates", datasource.folder)
+    if datasource.layout is not None:
+        step = "give one of the two datasources alias=<letters>, which is put before its case ids"
     return f"{owner.image} of datasource {owner.ds} has it", step
 
 

@@ -51,6 +51,7 @@ class DatasourceConfig:
     patient_pattern: str | None = None
     annotated: list[Any] | None = None
     ds_type: str = "full"
+    channel: Any = None  # whole number or name
 
 
 @dataclass
@@ -74,6 +75,7 @@ class SourcesConfig:
     patient_pattern: str | None = None
     annotated: list[Any] | None = None
     ds_type: str = "full"
+    channel: Any = None
     num_processes: int = 2
     backend: str = "local"
     ray_address: str = "auto"
@@ -105,6 +107,7 @@ class FixConfig:
     out: str | None = None
     alias: str | None = None
     ds_type: str = "full"
+    channel: Any = None
     remapping: Any = None  # a command line cannot put whole-number keys into a typed dict
     in_place: bool = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,20 +14,24 @@ from fran.workflows.schema import DatasourceConfig, SourcesConfig, label_names
 if TYPE_CHECKING:
     from fran.datasources.datasource import Datasource
 
+log = logging.getLogger("fran.sources")
 _OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w.@/]*=")
 
 
 def entries_of(config: SourcesConfig) -> dict[str, DatasourceConfig]:
     """Datasources of the group, and those given as folders, by name."""
+    from fran.datasources.layouts import default_name, recognise
+
     entries = dict(config.datasource)
     for item in config.folders:
         folder = Path(item).expanduser().resolve()
-        if folder.name in entries:
+        name = folder.name if recognise(folder, config.channel) is None else default_name(folder)
+        if name in entries:
             raise ConfigError(
-                f"datasource: two are called '{folder.name}': {entries[folder.name].folder} and {folder}; "
+                f"datasource: two are called '{name}': {entries[name].folder} and {folder}; "
                 "rename one folder, or give it a name of its own in conf/datasource"
             )
-        entries[folder.name] = DatasourceConfig(
+        entries[name] = DatasourceConfig(
             str(folder),
             labels=label_names(config.labels),
             modality=config.modality,
@@ -34,6 +39,7 @@ def entries_of(config: SourcesConfig) -> dict[str, DatasourceConfig]:
             patient_pattern=config.patient_pattern,
             annotated=config.annotated,
             ds_type=config.ds_type,
+            channel=config.channel,
         )
     return entries
 
@@ -46,7 +52,11 @@ def datasources_of(entries: Mapping[str, DatasourceConfig]) -> list[Datasource]:
     """
     from fran.datasources.datasource import Datasource
 
-    return [Datasource(**{**vars(e), "name": name, "folder": Path(e.folder)}) for name, e in entries.items()]
+    found = [Datasource(**{**vars(e), "name": name, "folder": Path(e.folder)}) for name, e in entries.items()]
+    for source in found:
+        if source.layout is not None:
+            log.info("%s: %s, read in place: %s", source.name, source.layout.kind, source.layout.naming)
+    return found
 
 
 def is_setting(argument: str) -> bool:

@@ -1,0 +1,36 @@
+"""Data sets in the layouts that others use, from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.conftest import Fran
+from tests.datasources.other_layouts import tree, write_nnunet
+
+SMALL = ("spacing=[2,2,3]", "patch_dim0=32", "patch_dim1=16", "preprocess.num_processes=1")
+
+
+def test_init_says_what_it_recognised(tmp_path: Path, fran: Fran, fran_home: Path) -> None:
+    folder = write_nnunet(tmp_path / "Dataset004_Liver", [f"liver_{k}" for k in range(5)])
+    before = tree(folder)
+    done = fran("init", "-t", "livers", "-i", str(folder))
+    assert done.returncode == 0, done.stderr
+    said = "Dataset004_Liver: nnU-Net v2, read in place: images imagesTr/<case>_0000.*, label maps labelsTr/<case>.*; 5"
+    assert said in done.stdout + done.stderr
+    again = fran("init", "project=livers", "datasource=[Dataset004_Liver]")
+    assert again.returncode == 0, again.stderr
+    made = fran("preprocess", "project=livers", "plan=plan1", *SMALL)
+    assert made.returncode == 0, made.stderr
+    assert tree(folder) == before
+    (link,) = fran_home.rglob("raw_data/livers/images/liver_3.nii.gz")
+    assert link.resolve() == folder / "imagesTr" / "liver_3_0000.nii.gz"
+
+
+def test_check_and_a_choice_of_channel(tmp_path: Path, fran: Fran, fran_home: Path) -> None:
+    folder = write_nnunet(tmp_path / "Dataset005_Brain", ("b_1", "b_2", "b_3"), channels=2)
+    refused = fran("check", str(folder))
+    assert (refused.returncode, "choose it with channel=0" in refused.stderr) == (2, True)
+    done = fran("init", "-t", "brains", "-i", str(folder), "channel=T2")
+    assert done.returncode == 0, done.stderr
+    assert "channel: T2" in (fran_home / "conf" / "datasource" / "Dataset005_Brain.yaml").read_text()
+    assert fran("init", "project=brains", "datasource=[Dataset005_Brain]").returncode == 0
