@@ -51,7 +51,8 @@ def estimated_bytes(
         spacing_mm: (x, y, z) that it is brought to.
         fg_indices: whether foreground positions are stored.
         shape: voxels (x, y, z) that the volume is resized to; None leaves those that follow from the spacing. What
-            cropping takes away is not known before it is done, so for a crop the size is an upper bound.
+            cropping takes away is not known before it is done, so for a crop the size is an upper bound; so it is with
+            ``clip_hu``, which saves what is air.
         overlap: share of a patch that neighbours have in common, where the volume is cut into patches.
     """
     scale = math.prod(old / new for old, new in zip(case.spacing_mm, spacing_mm, strict=True))

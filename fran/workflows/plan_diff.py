@@ -81,7 +81,7 @@ def _stage(state: StageState, shared: set[str], other: str) -> list[str]:
     if state.note:
         return [state.mode, state.note, "", "", "", ""]
     data = f"as of {other}" if state.key in shared else "its own"
-    total = len(state.ready) + len(state.todo)
+    total = state.n_cases
     if not state.todo:
         return [state.mode, data, state.key[:8], f"0 of {total}" if total else "", "", ""]
     cost = [size_text(state.todo_bytes), time_text(state.todo_seconds)]

@@ -72,7 +72,7 @@ def _preprocessed(chain: list[Plan], project: Project | None) -> str:
     except FranError as error:
         return str(error).partition(";")[0].partition("\n")[0]
     last = next(state for state in reversed(states) if not state.note)
-    done = f"{len(last.ready)} of {len(last.ready) + len(last.todo)}"
+    done = f"{len(last.ready)} of {last.n_cases}"
     return done if last is states[-1] else f"{last.mode} {done}; no {states[-1].mode} in this version"
 
 

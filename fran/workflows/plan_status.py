@@ -30,6 +30,7 @@ class StageState:
         key: content address of the stage.
         folder: where its case files go; None without a project.
         ready: ids of cases whose file is there and up to date.
+        linkable: ids of cases whose file another folder of the same stage holds: linked, which costs nothing.
         todo: ids of the others.
         todo_bytes: what those will take on disk, estimated.
         todo_seconds: how long they will take, estimated.
@@ -42,10 +43,16 @@ class StageState:
     key: str = ""
     folder: Path | None = None
     ready: tuple[str, ...] = ()
+    linkable: tuple[str, ...] = ()
     todo: tuple[str, ...] = ()
     todo_bytes: int = 0
     todo_seconds: float = 0.0
     note: str = ""
+
+    @property
+    def n_cases(self) -> int:
+        """Of the project that the stage takes."""
+        return len(self.ready) + len(self.linkable) + len(self.todo)
 
 
 def stage_states(chain: Sequence[Plan], project: Project | None, num_processes: int = 1) -> list[StageState]:
@@ -68,8 +75,8 @@ def stage_states(chain: Sequence[Plan], project: Project | None, num_processes: 
         return [StageState(plan.mode, plan, note=str(error)) for plan in plans]
     states: list[StageState] = []
     for number, plan in enumerate(plans):
-        ready = _ready(data, number, states[-1].ready if states else ())
-        states.append(_state(data, number, plan, ready, num_processes))
+        ready, linkable = _there(data, number, states[-1].ready if states else ())
+        states.append(_state(data, number, plan, ready, linkable, num_processes))
     return states
 
 
@@ -86,35 +93,38 @@ def _without_project(plans: Sequence[Plan]) -> list[StageState]:
     return states
 
 
-def _ready(data: PlanData, number: int, before: Collection[str]) -> set[str]:
-    """Cases of a stage whose files are there and up to date; only those of which the stage before has them too."""
+def _there(data: PlanData, number: int, before: Collection[str]) -> tuple[set[str], set[str]]:
+    """Cases of a stage whose files are up to date in its folder, and in another; only those the stage before has."""
     from fran.preprocessing.guides import Digests
     from fran.preprocessing.pipeline import child_jobs
     from fran.preprocessing.run import known_cases
+    from fran.preprocessing.sharing import folders_beside, listed_keys
     from fran.preprocessing.work import is_current
 
     link, cases = data.links[number], raw_jobs(data.rows)
-    known = known_cases(link.folder, link.stage)
     jobs: Sequence[Job] = cases
     if number:
         made = [case for case in cases if case.case_id in set(before)]
         jobs = child_jobs(made, data.links[number - 1], link, Digests.load(link.folder)) if made else []
-    return {
-        job.case_id
-        for job in jobs
-        if job.has_digests and is_current(known.get(job.case_id, {}), link.stage.case_key(job), link.folder)
-    }
+    keys = {job.case_id: link.stage.case_key(job) for job in jobs if job.has_digests}
+    known = known_cases(link.folder, link.stage)
+    ready = {case_id for case_id, key in keys.items() if is_current(known.get(case_id, {}), key, link.folder)}
+    elsewhere = listed_keys(folders_beside(link.folder), link.stage.name)
+    return ready, {case_id for case_id, key in keys.items() if key in elsewhere} - ready
 
 
-def _state(data: PlanData, number: int, plan: Plan, ready: set[str], num_processes: int) -> StageState:
+def _state(
+    data: PlanData, number: int, plan: Plan, ready: set[str], linkable: set[str], num_processes: int
+) -> StageState:
     from fran.preprocessing.run import LOG_NAME
 
     link = data.links[number]
-    todo = [row for row in data.rows if row.case_id not in ready]
+    todo = [row for row in data.rows if row.case_id not in ready | linkable]
     size, seconds = _cost(todo, data.rows, plan, sorted(link.folder.parent.glob(f"*/{LOG_NAME}")), num_processes)
     return StageState(
         *(plan.mode, plan, link.stage.to_dict(), link.stage.key(), link.folder),
         ready=tuple(sorted(ready)),
+        linkable=tuple(sorted(linkable)),
         todo=tuple(row.case_id for row in todo),
         todo_bytes=size,
         todo_seconds=seconds,

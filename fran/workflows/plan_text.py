@@ -30,13 +30,14 @@ def stage_row(state: StageState) -> list[str]:
     """Cells of `STAGE_COLUMNS`."""
     said = {name: value for name, value in state.params.items() if value not in (None, {}, [], "")}
     reads = ", ".join(f"{name} {_short(value)}" for name, value in said.items())
-    total = len(state.ready) + len(state.todo)
+    total = state.n_cases
     if state.note:
         return [state.mode, state.plan.plan_name, state.note, "", "", "", "", ""]
     if state.folder is None:
         return [state.mode, state.plan.plan_name, reads, state.key[:8], "", "", "", ""]
     cost = [size_text(state.todo_bytes), time_text(state.todo_seconds)] if state.todo else ["", ""]
-    cells = [f"{len(state.ready)} of {total}", str(len(state.todo)), *cost]
+    there = f"{len(state.ready)} of {total}" + (f", {len(state.linkable)} to link" if state.linkable else "")
+    cells = [there, str(len(state.todo)), *cost]
     return [state.mode, state.plan.plan_name, reads, state.key[:8], *cells]
 
 
@@ -49,6 +50,7 @@ def stage_json(state: StageState) -> dict[str, Any]:
         "key": state.key,
         "folder": state.folder,
         "ready": len(state.ready),
+        "linkable": len(state.linkable),
         "todo": list(state.todo),
         "todo_bytes": state.todo_bytes,
         "todo_seconds": round(state.todo_seconds, 1),

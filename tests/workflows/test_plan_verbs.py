@@ -149,6 +149,17 @@ def test_every_stage_of_a_chain_is_made_and_then_there(fran: Typed) -> None:
     assert [len(s["todo"]) for s in wider] == [0, 3], "another margin leaves the fixed spacing alone"
 
 
+def test_what_another_folder_holds_is_linked_and_not_counted_as_work(fran: Typed) -> None:
+    fran("preprocess", "project=nodes", "plan=plan1", "preprocess.num_processes=1")
+    other = ("project=nodes", "remapping_source={nodesthick: {1: 4}}")
+    stage = fran.json("plan", "explain", "plan1", *other)["stages"][0]  # type: ignore[index]
+    assert (stage["ready"], stage["linkable"], len(stage["todo"])) == (0, 3, 4)
+    assert "0 of 7, 3 to link" in " ".join(fran("plan", "explain", "plan1", *other).split())
+    fran("preprocess", "plan=plan1", *other, "preprocess.num_processes=1")
+    stage = fran.json("plan", "explain", "plan1", *other)["stages"][0]  # type: ignore[index]
+    assert (stage["ready"], stage["linkable"], stage["todo"]) == (7, 0, [])
+
+
 def test_a_plan_is_explained_without_a_project_too(fran: Typed) -> None:
     assert "has not been made yet" in fran("plan", "explain", "plan2", "project=demo")
     assert "has not been made yet" in fran("plan", "list", "project=demo")
