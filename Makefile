@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test slow lint types imports wheel clean
+.PHONY: install demo test slow lint types imports docs wheel clean
 
 install: .venv/installed
 
@@ -33,6 +33,10 @@ types: install
 
 imports: install
 	$(BIN)/lint-imports
+
+# the pages as a site in build/site; a broken link, anchor or name fails
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 wheel: install
 	rm -rf dist
