@@ -56,6 +56,7 @@ class Segmenter(Protocol):
 
     labels: LabelScheme
     device: torch.device
+    modality: str
 
     @property
     def members(self) -> tuple[Member, ...]:

@@ -19,12 +19,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from fran.errors import CaseProblem, CasesFailed, ConfigError, DataError, FranError, StoreError
 from fran.geometry import Grid
 from fran.inference.case import Prediction, Segmenter
-from fran.inference.inputs import Inputs, extension_of, find_images
+from fran.inference.inputs import Image, Inputs, find_images
 from fran.inference.memory import room_for
+from fran.inference.outputs import check_format, ending_of, write_output
 from fran.inference.probabilities import SUFFIX
 from fran.inference.provenance import differences, provenance, read_record
 from fran.io.files import atomic_path, write_json
-from fran.io.volume import read_native_grid, read_volume, stem, write_label_map
 
 log = logging.getLogger(__name__)
 
@@ -71,16 +71,16 @@ class FolderReport:
 class _Case:
     """An image, and where its label map goes."""
 
-    image: Path
+    image: Image
     target: Path
 
     @property
     def record(self) -> Path:
-        return self.target.with_name(f"{stem(self.target)}.json")
+        return self.target.with_name(f"{self.image.name}.json")
 
     @property
     def probabilities(self) -> Path:
-        return self.target.with_name(f"{stem(self.target)}{SUFFIX}")
+        return self.target.with_name(f"{self.image.name}{SUFFIX}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +88,18 @@ class _Read:
     """A case that was read: ready for the network, or finished before."""
 
     prepared: Any
-    native: Grid | None
+    source: _Source | None
     seconds: float
     finished: CaseResult | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """What is left of a raw image when its voxels are forgotten; see `Loaded`."""
+
+    native: Grid
+    origin: dict[str, Any]
+    headers: tuple[Any, ...]
 
 
 def predict_folder(
@@ -99,9 +108,11 @@ def predict_folder(
     output: Path | str,
     overwrite: bool = False,
     progress: bool = True,
-    extension: str | None = None,
+    output_format: str | None = None,
     ram: int | None = None,
     save_probabilities: bool = False,
+    series: str | None = None,
+    scratch: Path | str | None = None,
 ) -> FolderReport:
     """Write the label map of every image, and beside it ``<stem>.json``, which says how it was made.
 
@@ -111,28 +122,34 @@ def predict_folder(
 
     Args:
         predictor: the models.
-        inputs: an image, a folder of images (flat, or with them in images/), a .txt of paths, or a list of these.
+        inputs: an image, a folder of images (flat, or with them in images/), a DICOM series in a folder or zip, a
+            folder of these, a .txt of paths, or a list of all that.
         output: folder for the label maps; made if missing.
         overwrite: predict finished cases again and replace what is in the way.
         progress: show a bar on standard error.
-        extension: one of `EXTENSIONS` for the label maps; null is that of each image.
+        output_format: one of `fran.inference.outputs.FORMATS`; None is that of each image, NIfTI for DICOM.
         ram: bytes that the process may take in all: an image is not read ahead where it would not fit.
         save_probabilities: write those of the classes too, as ``<stem>_probabilities.h5``.
+        series: series instance UID, where a DICOM folder holds several; None chooses, see `choose_series`.
+        scratch: folder in which zips are unpacked for the time of reading.
 
     Raises:
-        ConfigError: impossible output or extension.
+        ConfigError: impossible output or format.
         DataError: no images.
         CasesFailed: after all others are done, if any case failed.
     """
     output = Path(output)
-    cases = [_Case(i, output / f"{stem(i)}{extension_of(i, extension)}") for i in find_images(inputs)]
+    images = find_images(inputs, series, predictor.modality, scratch)
+    check_format(output_format, images)
+    cases = [_Case(i, output / f"{i.name}{ending_of(i, output_format)}") for i in images]
     for case in cases:
-        if case.target.resolve() == case.image.resolve():
-            raise ConfigError(f"output: {output} holds the image {case.image.name} itself; choose another folder")
-    with _Line(predictor, _Wishes(overwrite, save_probabilities, ram)) as line, _bar(progress) as bar:
+        if case.image.path.resolve() in (case.target.resolve(), *case.target.resolve().parents):
+            raise ConfigError(f"output: {output} holds the image {case.image.path.name} itself; choose another folder")
+    wishes = _Wishes(overwrite, save_probabilities, ram, output_format == "dicomseg")
+    with _Line(predictor, wishes) as line, _bar(progress) as bar:
         task = bar.add_task("predict", total=len(cases), case="", count=f"0/{len(cases)}")
         for number, case in enumerate(cases):
-            bar.update(task, completed=number, case=stem(case.image), count=f"{number}/{len(cases)}")
+            bar.update(task, completed=number, case=case.image.name, count=f"{number}/{len(cases)}")
             following = cases[number + 1] if number + 1 < len(cases) else None
 
             def tiles(done: int, in_all: int, number: int = number) -> None:
@@ -157,14 +174,15 @@ class _Wishes:
     overwrite: bool
     probabilities: bool
     ram: int | None
+    headers: bool
 
 
 class _Line:
     """Reader, network and writer side by side, one case each."""
 
     def __init__(self, predictor: Segmenter, wishes: _Wishes) -> None:
-        self.results: dict[Path, CaseResult] = {}
-        self.problems: dict[Path, CaseProblem] = {}
+        self.results: dict[Image, CaseResult] = {}
+        self.problems: dict[Image, CaseProblem] = {}
         self._predictor, self._wishes = predictor, wishes
         self._reader, self._writer = ThreadPoolExecutor(1, "fran-read"), ThreadPoolExecutor(1, "fran-write")
         self._ahead: tuple[_Case, Future[_Read]] | None = None
@@ -189,8 +207,8 @@ class _Line:
             prediction = self._run(case, read.prepared, on_batch)
             seconds = read.seconds + perf_counter() - started
             self.finish()
-            assert read.native is not None
-            job = self._writer.submit(_write, self._predictor, case, prediction, read.native, seconds)
+            assert read.source is not None
+            job = self._writer.submit(_write, self._predictor, case, prediction, read.source, seconds)
             self._writing = (case, job)
         except _ABOUT_MODELS:
             raise
@@ -227,10 +245,10 @@ class _Line:
             self._ahead = (following, job)
 
 
-def _fits(image: Path, ram: int | None) -> bool:
+def _fits(image: Image, ram: int | None) -> bool:
     """Whether an image may be read beside the one that is being predicted."""
     try:
-        return room_for(read_native_grid(image).shape, ram)
+        return room_for((image.voxels(),), ram)
     except (FranError, OSError):
         return False  # its own turn will say what is wrong with it
 
@@ -241,23 +259,26 @@ def _read(predictor: Segmenter, case: _Case, wishes: _Wishes) -> _Read:
         finished = _finished(predictor, case)
         if case.probabilities.exists() or not wishes.probabilities:
             return _Read(None, None, 0.0, finished)
-    volume = read_volume(case.image)
-    prepared = predictor.prepare(volume)
-    return _Read(prepared, volume.native, perf_counter() - started)
+    loaded = case.image.read(wishes.headers)
+    prepared = predictor.prepare(loaded.volume)
+    source = _Source(loaded.volume.native, loaded.origin, loaded.headers)
+    return _Read(prepared, source, perf_counter() - started)
 
 
-def _write(predictor: Segmenter, case: _Case, prediction: Prediction, native: Grid, seconds: float) -> CaseResult:
+def _write(predictor: Segmenter, case: _Case, prediction: Prediction, source: _Source, seconds: float) -> CaseResult:
     started = perf_counter()
     took = {name: round(value, 3) for name, value in prediction.seconds.items()}
     took["all"] = round(seconds, 3)
     # the json comes before the label map, and an old label map goes before either: whenever the process is killed,
     # no label map is left beside a json that is not its own
     case.target.unlink(missing_ok=True)
-    write_json(case.record, provenance(predictor, case.image, native, prediction.facts, took))
-    write_label_map(case.target, prediction.array, native, predictor.labels.names)
+    record = provenance(predictor, source.origin, source.native, prediction.facts, took)
+    write_json(case.record, record)
+    models = ", ".join(model["run"] for model in record["models"])
+    write_output(case.target, prediction.array, source.native, predictor.labels.names, source.headers, models)
     seconds += perf_counter() - started
-    log.info("%s: %.1f s (network %.1f s)", stem(case.image), seconds, prediction.seconds["network"])
-    return CaseResult(stem(case.image), case.image, case.target, "predicted", seconds)
+    log.info("%s: %.1f s (network %.1f s)", case.image.name, seconds, prediction.seconds["network"])
+    return CaseResult(case.image.name, case.image.path, case.target, "predicted", seconds)
 
 
 def _finished(predictor: Segmenter, case: _Case) -> CaseResult:
@@ -268,24 +289,24 @@ def _finished(predictor: Segmenter, case: _Case) -> CaseResult:
             f"{case.target}: expected no file, or a label map with {case.record.name} beside it, found a label map of "
             "unknown origin; give another output, or overwrite=true"
         )
-    different = differences(predictor, case.image, stored)
+    different = differences(predictor, case.image.digest(), stored)
     if different:
         raise DataError(
             f"{case.target}: expected a label map of the same image and models, found one with other "
             f"{', '.join(different)} (see {case.record.name}); give another output, or overwrite=true"
         )
     seconds = float(stored.get("seconds", {}).get("all", "nan"))
-    return CaseResult(stem(case.image), case.image, case.target, "skipped", seconds)
+    return CaseResult(case.image.name, case.image.path, case.target, "skipped", seconds)
 
 
-def _problem(image: Path, error: BaseException) -> CaseProblem:
+def _problem(image: Image, error: BaseException) -> CaseProblem:
     known = isinstance(error, FranError)
     if not known:
-        log.error("%s failed", image, exc_info=error)
+        log.error("%s failed", image.path, exc_info=error)
     memory = isinstance(error, MemoryError) or "out of memory" in str(error).lower()
     return CaseProblem(
-        case_id=stem(image),
-        path=str(image),
+        case_id=image.name,
+        path=str(image.path),
         what="not predicted",
         expected="a readable 3-D image, and a free place for its label map"
         if known

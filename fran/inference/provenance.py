@@ -14,13 +14,13 @@ from fran.io.files import file_digest, read_json
 
 
 def provenance(
-    predictor: Segmenter, image: Path, native: Grid, facts: dict[str, Any], seconds: dict[str, float]
+    predictor: Segmenter, origin: dict[str, Any], native: Grid, facts: dict[str, Any], seconds: dict[str, float]
 ) -> dict[str, Any]:
     """How a label map was made, as plain data.
 
     Args:
         predictor: the models.
-        image: the file.
+        origin: path and digest of the image, of DICOM the series too.
         native: its grid.
         facts: of the case, such as where it was cut.
         seconds: wall time of the parts.
@@ -30,7 +30,7 @@ def provenance(
     return {
         **predictor.describe(),
         **digests,
-        "input": {"path": str(image.resolve()), "digest": file_digest(image)},
+        "input": origin,
         "case": facts,
         "grid": native.to_dict(),
         "checkpoints": [str(member.path.resolve()) for member in predictor.members],
@@ -50,10 +50,10 @@ def read_record(path: Path) -> dict[str, Any] | None:
     return stored if isinstance(stored, dict) else None
 
 
-def differences(predictor: Segmenter, image: Path, stored: dict[str, Any]) -> list[str]:
-    """Names of what has changed since a record was written."""
+def differences(predictor: Segmenter, image: str, stored: dict[str, Any]) -> list[str]:
+    """Names of what has changed since a record was written; `image` is the digest of the image as it is now."""
     described = predictor.describe()
-    wanted = {**described, "image": file_digest(image)}
+    wanted = {**described, "image": image}
     found = {**{key: stored.get(key) for key in described}, "image": stored.get("input", {}).get("digest")}
     if "localiser" in stored and "localiser" not in described:
         wanted["localiser"], found["localiser"] = None, stored["localiser"]

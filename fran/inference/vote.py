@@ -38,7 +38,7 @@ class Vote:
                     f"and {other.labels.names} in {other.members[0].path}; predict with each of them alone"
                 )
         self.predictors = tuple(predictors)
-        self.labels, self.device = first.labels, first.device
+        self.labels, self.device, self.modality = first.labels, first.device, first.modality
 
     @property
     def members(self) -> tuple[Member, ...]:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import gzip
 import io
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import nibabel
 import numpy as np
@@ -21,8 +23,10 @@ from numpy.typing import NDArray
 
 from fran.errors import DataError
 from fran.io.sniff import is_gzip
+from fran.labels.colours import colour_of
 
 _MAX_DEFLATE_RATIO = 1032  # zlib technical notes: no deflate stream expands further
+_LABEL_TABLE = 30  # ecode of Caret and Connectome Workbench
 _HEADER_BYTES = 540  # the longer of the two header kinds, NIfTI-2
 _MAX_TRAILING_BYTES = 1 << 26
 
@@ -56,14 +60,34 @@ def read(path: Path, content: bytes | None = None) -> tuple[NDArray[Any], NDArra
     return _scaled(array.astype(dtype.newbyteorder("="), copy=False), header), header.get_best_affine()
 
 
-def write(path: Path, array: NDArray[Any], affine: NDArray[np.float64], note: str) -> None:
-    """Write `array` as it lies; the affine goes into sform and qform, `note` into a comment extension."""
+def write(
+    path: Path, array: NDArray[Any], affine: NDArray[np.float64], note: str, names: Mapping[int, str] | None = None
+) -> None:
+    """Write `array` as it lies; the affine goes into sform and qform, `note` into a comment extension.
+
+    With `names` it is marked as a label map, and they go into a label table.
+    """
     image = nibabel.Nifti1Image(array, affine, dtype=array.dtype)
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, code="scanner")
     image.set_qform(affine, code="scanner")
     image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", note.encode()))
+    if names is not None:
+        image.header.set_intent("label")
+        image.header.extensions.append(nibabel.nifti1.Nifti1Extension(_LABEL_TABLE, _label_table(names).encode()))
     nibabel.save(image, path)
+
+
+def _label_table(names: Mapping[int, str]) -> str:
+    """Names and colours as Connectome Workbench writes them, and others read; the nearest that NIfTI has to a place."""
+    rows = []
+    for value, name in names.items():
+        red, green, blue = (f"{c:.4f}" for c in colour_of(value))
+        colour = f'Red="{red}" Green="{green}" Blue="{blue}" Alpha="1"'
+        rows.append(f'<Label Key="{value}" {colour}>{escape(name)}</Label>')
+    table = f"<LabelTable>{''.join(rows)}</LabelTable>"
+    volume = f'<VolumeInformation Index="0">{table}<VolumeType>Label</VolumeType></VolumeInformation>'
+    return f'<?xml version="1.0" encoding="UTF-8"?><CaretExtension>{volume}</CaretExtension>'
 
 
 def _inflate_head(path: Path, head: bytes) -> bytes:

@@ -26,7 +26,7 @@ from fran.labels import MAX_LABEL
 
 Role = Literal["image", "lm"]
 
-EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".mha")
+EXTENSIONS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha")
 
 _LFS_MARK = b"version https://git-lfs"
 
@@ -104,6 +104,15 @@ def decode(path: Path | str, content: bytes | None = None) -> Volume:
     path = Path(path)
     _check_file(path)
     array, affine = _codec(path, content).read(path, content)
+    return volume_of(path, array, affine)
+
+
+def volume_of(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) -> Volume:
+    """A volume of voxels in a file's own axis order and the affine that takes them to mm in RAS+.
+
+    Raises:
+        GeometryError: the axes are not orthogonal.
+    """
     native = _native_grid(path, array.shape, affine)
     turn = reorientation_to_ras(native.affine)
     return Volume(turn.apply(array), turn.apply_grid(native), native, turn, path)
@@ -145,7 +154,9 @@ def write_label_map(
         path: file to write; its ending, one of `EXTENSIONS`, chooses the format.
         array: (x, y, z) in RAS+ order, unsigned integer.
         native: the grid to write on; `array` is turned to its axis order.
-        names: label names, kept in the header (NIfTI comment extension, NRRD and MetaImage key ``fran_labels``).
+        names: label names, kept in the header as JSON (NIfTI comment extension, NRRD and MetaImage key ``fran_labels``)
+            and, with colours, where other programs look: NIfTI's label table of Connectome Workbench, the segments of
+            3D Slicer in ``.seg.nrrd``.
 
     Raises:
         DataError: the array does not fit the grid, or the ending is not known.
@@ -154,9 +165,10 @@ def write_label_map(
     stored = np.ascontiguousarray(reorientation_to_ras(native.affine).invert(array))
     if stored.shape != native.shape:
         raise DataError(f"{path}: label map: expected native shape {native.shape}, found {stored.shape}")
-    note = json.dumps({"labels": {str(v): n for v, n in sorted((names or {}).items())}})
+    named = dict(sorted((names or {}).items()))
+    note = json.dumps({"labels": {str(v): n for v, n in named.items()}})
     with atomic_path(path) as temporary:
-        _codec_of_name(path).write(temporary, stored, native.affine, note)
+        _codec_of_name(path).write(temporary, stored, native.affine, note, named)
 
 
 def _codec(path: Path, content: bytes | None) -> Any:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fran.io.files import atomic_path
-from fran.reporting.overlay import COLOURS, VIEWS, central_slices, draw_image
+from fran.labels.colours import COLOURS
+from fran.reporting.overlay import VIEWS, central_slices, draw_image
 from fran.reporting.sheet import TILE_INCH, add_legend, outline_labels
 
 _AXIAL = VIEWS[0]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fran.errors import DataError
 from fran.io.files import atomic_path
-from fran.reporting.overlay import COLOURS
+from fran.labels.colours import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from fran.errors import GeometryError
 from fran.evaluation.overlap import labels_present, overlaps
 from fran.io.files import atomic_path
+from fran.labels.colours import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's palette, told apart by colour-blind readers too; the order puts what stands out on grey first
-COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#D55E00", "#0072B2")
 HEIGHT_INCH = 4.6
 MARGIN_MM = 30.0
 MAX_LEGEND = 12

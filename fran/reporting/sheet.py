@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from fran.errors import CaseProblem, DataError, FranError
 from fran.io.files import atomic_path
 from fran.io.volume import read_volume
-from fran.reporting.overlay import COLOURS, VIEWS, central_slices, display_window, draw_image
+from fran.labels.colours import COLOURS
+from fran.reporting.overlay import VIEWS, central_slices, display_window, draw_image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

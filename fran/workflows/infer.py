@@ -35,9 +35,11 @@ def infer(job: Job[InferConfig]) -> None:
         Path(config.input),
         output,
         overwrite=config.overwrite,
-        extension=config.extension,
+        output_format=config.format,
         ram=parse_bytes(config.ram),
         save_probabilities=config.save_probabilities,
+        series=config.series,
+        scratch=config.scratch,
     )
     log.info(
         "%d label maps predicted (%.1f s a case), %d finished before: %s",
@@ -70,7 +72,15 @@ def check(config: InferConfig) -> list[SettingProblem]:
             found.append(SettingProblem(key, value, choices(value, known)))
     if config.margin_mm is not None and config.margin_mm < 0:
         found.append(SettingProblem("margin_mm", config.margin_mm, "0 or more"))
-    return [*found, *_sizes(config), *_mirror(config)]
+    return [*found, *_format(config), *_sizes(config), *_mirror(config)]
+
+
+def _format(config: InferConfig) -> list[SettingProblem]:
+    from fran.inference.outputs import FORMATS
+
+    if config.format is None or config.format in FORMATS:
+        return []
+    return [SettingProblem("format", config.format, choices(config.format, list(FORMATS)))]
 
 
 def _sizes(config: InferConfig) -> list[SettingProblem]:

@@ -310,7 +310,8 @@ class InferConfig:
     input: str = MISSING
     output: str | None = None
     overwrite: bool = False
-    extension: str | None = None
+    series: str | None = None
+    format: str | None = None
     save_probabilities: bool = False
     tracking_uri: str | None = None
     checkpoint: str = "best"

@@ -15,6 +15,12 @@ from fran.io.checkpoint import ModelFile, read_model, write_checkpoint
 LOW, HIGH = 100.5, 300.5
 
 
+@pytest.fixture(autouse=True)
+def any_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``precision=auto`` is 32 here, also on a CPU that computes in bf16."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
+
+
 @pytest.fixture
 def rule() -> Callable[..., np.ndarray]:
     """What the networks of `make_model` compute: label 3 above `low`, 117 above `high`."""

@@ -62,7 +62,7 @@ def test_predicts_then_skips_then_overwrites(images: Path, predictor: Predictor,
 
 
 def test_provenance(images: Path, predictor: Predictor, tmp_path: Path) -> None:
-    predict_folder(predictor, images / "kits_0.nii.gz", tmp_path / "out", progress=False, extension=".nrrd")
+    predict_folder(predictor, images / "kits_0.nii.gz", tmp_path / "out", progress=False, output_format="nrrd")
     assert (tmp_path / "out" / "kits_0.nrrd").is_file()
     stored = json.loads((tmp_path / "out" / "kits_0.json").read_text())
     assert stored["input"] == {
@@ -121,7 +121,13 @@ def test_inputs(images: Path, tmp_path: Path) -> None:
     (images / ".hidden.nii.gz").touch()
     (images / "notes.txt").touch()
     for given in (images, images.parent, str(images), [images / f"{n}.nii.gz" for n in names], [images, images]):
-        assert [p.name for p in find_images(given)] == [f"{n}.nii.gz" for n in names]
+        assert [image.path.name for image in find_images(given)] == [f"{n}.nii.gz" for n in names]
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"# of the day\n\nds/images/kits_2.nii.gz\n  {images / 'kits_0.nii.gz'}  \n")
+    assert [image.name for image in find_images(listed)] == ["kits_2", "kits_0"]
+    listed.write_text("# nothing\n")
+    with pytest.raises(DataError, match="a path in each line of"):
+        find_images(listed)
     (tmp_path / "other").mkdir()
     with pytest.raises(DataError, match="found none"):
         find_images(tmp_path / "other")
@@ -133,5 +139,5 @@ def test_inputs(images: Path, tmp_path: Path) -> None:
 def test_impossible_outputs(images: Path, predictor: Predictor, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds the image"):
         predict_folder(predictor, images, images, overwrite=True, progress=False)
-    with pytest.raises(ConfigError, match="extension"):
-        predict_folder(predictor, images, tmp_path / "out", extension=".png", progress=False)
+    with pytest.raises(ConfigError, match="format: found 'png'"):
+        predict_folder(predictor, images, tmp_path / "out", output_format="png", progress=False)
