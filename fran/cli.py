@@ -141,6 +141,15 @@ VERBS: dict[str, Verb | Group] = {
         },
     ),
     "infer": Verb("infer", "predict label maps for new images", "fran infer project=kits 'runs=[NAME]' input=new/"),
+    "postprocess": Group(
+        "rules for each label of a prediction: small components removed, the largest kept, holes filled",
+        {},
+        Verb(
+            "postprocess",
+            "apply the rules to label maps that are there already",
+            "fran postprocess project=kits input=predictions output=cleaned",
+        ),
+    ),
     "export": Verb("export", "a run as a bundle to hand on", "fran export project=kits run=NAME output=kits_model.zip"),
     "score": Verb("score", "compare predictions with references", "fran score pred=predictions gt=raw/kits"),
     "import-excel": Verb(

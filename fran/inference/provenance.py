@@ -55,8 +55,9 @@ def differences(predictor: Segmenter, image: str, stored: dict[str, Any]) -> lis
     described = predictor.describe()
     wanted = {**described, "image": image}
     found = {**{key: stored.get(key) for key in described}, "image": stored.get("input", {}).get("digest")}
-    if "localiser" in stored and "localiser" not in described:
-        wanted["localiser"], found["localiser"] = None, stored["localiser"]
+    for key in ("localiser", "postprocess"):  # what is only described where it is used
+        if key in stored and key not in described:
+            wanted[key], found[key] = None, stored[key]
     guide = stored.get("guide")
     if guide is not None:
         path = Path(str(guide.get("path")))

@@ -10,6 +10,7 @@ from fran.workflows.entry import Job, run_verb
 from fran.workflows.model_sources import CHECKPOINTS, ModelSources, folder_name
 from fran.workflows.predictors import segmenter
 from fran.workflows.projects import folders_of
+from fran.workflows.rules import check_postprocess, postprocessed
 from fran.workflows.schema import InferConfig
 
 log = logging.getLogger("fran.infer")
@@ -28,7 +29,7 @@ def infer(job: Job[InferConfig]) -> None:
     folders = folders_of(config.paths, config.project)
     sources = ModelSources(folders, config.checkpoint, config.tracking_uri)
     runs = [sources.read(run) for run in config.runs]
-    predictor = segmenter(config, runs, sources)
+    predictor = postprocessed(segmenter(config, runs, sources), config.postprocess, folders)
     output = Path(config.output) if config.output else folders.predictions / folder_name(runs)
     report = predict_folder(
         predictor,
@@ -72,7 +73,13 @@ def check(config: InferConfig) -> list[SettingProblem]:
             found.append(SettingProblem(key, value, choices(value, known)))
     if config.margin_mm is not None and config.margin_mm < 0:
         found.append(SettingProblem("margin_mm", config.margin_mm, "0 or more"))
-    return [*found, *_format(config), *_sizes(config), *_mirror(config)]
+    return [
+        *found,
+        *_format(config),
+        *_sizes(config),
+        *_mirror(config),
+        *check_postprocess(config.postprocess),
+    ]
 
 
 def _format(config: InferConfig) -> list[SettingProblem]:

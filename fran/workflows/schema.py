@@ -313,6 +313,7 @@ class InferConfig:
     series: str | None = None
     format: str | None = None
     save_probabilities: bool = False
+    postprocess: Any = True  # or false, or a file
     tracking_uri: str | None = None
     checkpoint: str = "best"
     ensemble: str = "mean"
@@ -328,6 +329,17 @@ class InferConfig:
     ram: str | None = None
     vram: str | None = None
     scratch: str | None = None
+
+
+@dataclass
+class PostprocessConfig(ProjectVerbConfig):
+    """`fran postprocess`."""
+
+    input: str = MISSING
+    output: str = MISSING
+    rules: str | None = None
+    overwrite: bool = False
+    num_processes: int = 1
 
 
 @dataclass
@@ -407,6 +419,7 @@ def register() -> None:
         ("export_schema", ExportConfig),
         ("hpc_schema", HpcConfig),
         ("infer_schema", InferConfig),
+        ("postprocess_schema", PostprocessConfig),
         ("score_schema", ScoreConfig),
         ("ui_schema", UiConfig),
         ("demo_schema", DemoConfig),

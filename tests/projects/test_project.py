@@ -207,8 +207,8 @@ def test_mask_labels_keep_what_a_person_wrote(project: Project, kits: Path) -> N
     project.maybe_store_projectwide_properties()
     stored = read_json(project.folders.mask_labels)
     assert stored == {
-        "1": {"dusting_threshold": 300, "k_largest": 1, "name": "label_1"},
-        "2": {"dusting_threshold": 0, "k_largest": None, "name": "label_2"},
+        "1": {"dusting_threshold": 300, "k_largest": 1, "fill_holes": False, "name": "label_1"},
+        "2": {"dusting_threshold": 0, "k_largest": None, "fill_holes": False, "name": "label_2"},
     }
 
 
