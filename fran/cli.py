@@ -152,6 +152,11 @@ VERBS: dict[str, Verb | Group] = {
     ),
     "export": Verb("export", "a run as a bundle to hand on", "fran export project=kits run=NAME output=kits_model.zip"),
     "score": Verb("score", "compare predictions with references", "fran score pred=predictions gt=raw/kits"),
+    "import-nnunet": Verb(
+        "import_nnunet",
+        "a data set of nnU-Net as a project, with its folds; read in place",
+        "fran import-nnunet nnUNet_raw/Dataset004_Liver",
+    ),
     "import-excel": Verb(
         "import_excel",
         "plans and settings from a workbook of the old fran",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from fran.errors import ConfigError, StoreError
@@ -12,6 +13,7 @@ from fran.projects.database import Database, Transaction
 from fran.projects.folders import ProjectFolders
 from fran.projects.folds import assign_folds
 from fran.projects.splits import Assignment, Fold, Split, make_split, split_digest
+from fran.projects.splits_file import FileFolds, folds_from
 
 N_FOLDS = 5
 SETTING = "folds"
@@ -55,9 +57,43 @@ def assign(
         folds = assign_folds(map(fold_case, transaction.cases()), existing, n_folds, seed)
         transaction.set_folds({c: f for c, f in folds.items() if c not in existing})
         if folds:
-            transaction.put_setting(SETTING, {"n_folds": n_folds, "seed": seed})
+            kept = {} if reassign else stored
+            transaction.put_setting(SETTING, {**kept, "n_folds": n_folds, "seed": seed})
         write_mirror(folders, transaction)
     return folds
+
+
+def take(folders: ProjectFolders, database: Database, path: Path, reassign: bool = False) -> FileFolds:
+    """Give the training cases the folds that a splits_final.json has; see `fran.projects.splits_file`.
+
+    Args:
+        folders: of the project.
+        database: of the project.
+        path: the file.
+        reassign: also where that moves cases that have a fold.
+
+    Raises:
+        ConfigError: the file does not fit the project, or would move cases without `reassign`.
+    """
+    with database.transaction() as transaction:
+        given = {case_id: fold for case_id, fold, test in transaction.places() if not test and fold is not None}
+        stored = transaction.setting(SETTING) or {}
+        found = folds_from(path, transaction.cases(), {} if reassign else given)
+        moved = sorted(c for c in given.keys() & found.folds.keys() if found.folds[c] != given[c])
+        other = bool(given) and stored.get("n_folds", N_FOLDS) != found.n_folds
+        if (moved or other) and not reassign:
+            what = f"{len(moved)} cases in other folds, {moved[0]} for one" if moved else f"{found.n_folds} folds"
+            raise ConfigError(
+                f"{path}: expected the folds that project {folders.title} has, found {what}; to take those of the file "
+                "(runs made before then cannot be compared with later ones): "
+                f"fran project folds project={folders.title} from={path} reassign=true"
+            )
+        if reassign:
+            transaction.forget_folds()
+        transaction.set_folds(found.folds)
+        transaction.put_setting(SETTING, {"n_folds": found.n_folds, "seed": stored.get("seed", 0), "from": str(path)})
+        write_mirror(folders, transaction)
+    return found
 
 
 def write_mirror(folders: ProjectFolders, transaction: Transaction) -> None:

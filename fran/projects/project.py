@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from fran.datasources.datasource import Datasource
@@ -19,6 +20,7 @@ from fran.projects.folders import ProjectFolders, check_title
 from fran.projects.mask_labels import update_rules
 from fran.projects.source_labels import source_labels
 from fran.projects.splits import Fold, Split
+from fran.projects.splits_file import FileFolds
 
 
 class Project:
@@ -186,6 +188,10 @@ class Project:
     ) -> dict[str, int]:
         """Give a fold to the training cases that have none; see `fran.projects.assignment.assign`."""
         return assignment.assign(self.folders, self.database, n_folds, seed, reassign)
+
+    def take_folds(self, path: Path, reassign: bool = False) -> FileFolds:
+        """Folds as a splits_final.json has them; see `fran.projects.assignment.take`."""
+        return assignment.take(self.folders, self.database, path, reassign)
 
     def split(self, fold: Fold, datasources: Collection[str] | None = None) -> Split:
         """Cases to train on and to validate with; see `fran.projects.assignment.split`."""

@@ -82,6 +82,7 @@ def _folds(project: Project, cases: Sequence[CaseRow]) -> dict[str, Any]:
         "n_folds": assignment.n_folds,
         "seed": assignment.seed,
         "dealt": setting is not None,
+        "from": (setting or {}).get("from"),
         "digest": split_digest(dict(folds), "folds", assignment),
         "cases": counts,
         "unassigned": sum(fold is None for fold in folds.values()),

@@ -43,7 +43,10 @@ def say_stages(job: Job[Any], project: Project) -> list[StageState]:
     show_table(f"Stages of plan {job.choices['plan']}", STAGE_COLUMNS, [stage_row(state) for state in states])
     say_folders(states)
     if not any(state.todo for state in states):
-        say("to make: nothing, every case file is there" + (" or will be linked" if any(s.linkable for s in states) else ""))
+        say(
+            "to make: nothing, every case file is there"
+            + (" or will be linked" if any(s.linkable for s in states) else "")
+        )
     return states
 
 

@@ -28,14 +28,24 @@ log = logging.getLogger("fran.init")
 
 
 def init(job: Job[InitConfig]) -> None:
-    """Check and add the datasources, assign folds, compute properties; bad cases are listed and left out."""
+    """See `add`."""
+    add(job.config)
+
+
+def add(config: InitConfig, splits: Path | None = None) -> None:
+    """Check and add the datasources, assign folds, compute properties; bad cases are listed and left out.
+
+    Args:
+        config: of the verb.
+        splits: a splits_final.json with the folds to take.
+    """
     from fran.datasources.verdicts import Quality, as_text
     from fran.parallel.backends import backend
     from fran.projects.project import Project
+    from fran.workflows.project_folds import take_folds
     from fran.workflows.projects import folders_of
     from fran.workflows.terminal import show_quality
 
-    config = job.config
     entries = entries_of(config)
     if not entries:
         raise ConfigError("datasource: expected a folder or a name; fran init -t <title> -i <folder> [<folder> ...]")
@@ -53,6 +63,8 @@ def init(job: Job[InitConfig]) -> None:
     register_files(config.project, entries)
     if config.lm_groups is not None:
         project.set_lm_groups(config.lm_groups)
+    if splits is not None:
+        take_folds(project, splits)
     if project.training_cases():
         project.maybe_store_projectwide_properties()
         _say(project)

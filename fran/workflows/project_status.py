@@ -74,7 +74,8 @@ def say_folds(folds: dict[str, Any]) -> None:
         for fold, counts in sorted(folds["cases"].items(), key=lambda item: int(item[0]))
     ]
     if rows:
-        show_table(f"Folds (validation cases; seed {folds['seed']})", ("fold", *sources, "all"), rows)
+        dealt = f"as in {folds['from']}" if folds["from"] else f"seed {folds['seed']}"
+        show_table(f"Folds (validation cases; {dealt})", ("fold", *sources, "all"), rows)
         say(f"digest {folds['digest']}")
     if folds["unassigned"]:
         say(f"{folds['unassigned']} training cases have no fold yet")

@@ -92,6 +92,13 @@ class InitConfig(SourcesConfig):
 
 
 @dataclass
+class ImportNnunetConfig(InitConfig):
+    """`fran import-nnunet`."""
+
+    splits: str | None = None
+
+
+@dataclass
 class CheckConfig(SourcesConfig):
     """`fran check`: folders, or what was found when a project's data were added."""
 
@@ -220,6 +227,8 @@ class ProjectFoldsConfig(ProjectVerbConfig):
     n_folds: int | None = None
     seed: int | None = None
     reassign: bool = False
+    from_file: str | None = None
+    to_file: str | None = None
     json: bool = False
 
 
@@ -395,6 +404,7 @@ def register() -> None:
     store = ConfigStore.instance()
     for name, node in (
         ("init_schema", InitConfig),
+        ("import_nnunet_schema", ImportNnunetConfig),
         ("check_schema", CheckConfig),
         ("fix_schema", FixConfig),
         ("preprocess_schema", PreprocessVerbConfig),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+from fran.io.files import write_json
 from tests.conftest import Fran
-from tests.datasources.other_layouts import tree, write_nnunet
+from tests.datasources.other_layouts import tree, write_decathlon, write_nnunet
 
 SMALL = ("spacing=[2,2,3]", "patch_dim0=32", "patch_dim1=16", "preprocess.num_processes=1")
 
@@ -34,3 +36,34 @@ def test_check_and_a_choice_of_channel(tmp_path: Path, fran: Fran, fran_home: Pa
     assert done.returncode == 0, done.stderr
     assert "channel: T2" in (fran_home / "conf" / "datasource" / "Dataset005_Brain.yaml").read_text()
     assert fran("init", "project=brains", "datasource=[Dataset005_Brain]").returncode == 0
+
+
+def test_import_takes_the_folds_that_nnunet_has(tmp_path: Path, fran: Fran, fran_home: Path) -> None:
+    names = [f"liver_{k}" for k in range(4)]
+    folder = write_nnunet(tmp_path / "nnUNet_raw" / "Dataset004_Liver", names)
+    splits = tmp_path / "nnUNet_preprocessed" / "Dataset004_Liver" / "splits_final.json"
+    folds = [{"train": names[2:], "val": names[:2]}, {"train": names[:2], "val": names[2:]}]
+    write_json(splits, folds)
+    before = tree(tmp_path / "nnUNet_raw")
+    done = fran("import-nnunet", str(folder))
+    assert done.returncode == 0, done.stderr
+    assert f"folds: as in {splits}" in done.stdout + done.stderr
+    assert tree(tmp_path / "nnUNet_raw") == before
+    out = tmp_path / "out.json"
+    shown = fran("project", "folds", "project=liver", f"to={out}")
+    assert f"Folds (validation cases; as in {splits})" in shown.stdout
+    assert json.loads(out.read_text()) == folds
+    again = fran("project", "folds", "project=liver", f"from={out}")
+    assert (again.returncode, "digest" in again.stdout) == (0, True)
+    write_json(out, [{"train": names[1:], "val": [*names[:1], "liver_9"]}])
+    refused = fran("project", "folds", "project=liver", f"from={out}", "reassign=true")
+    assert (refused.returncode, "1 case (liver_9): not in the project" in refused.stderr) == (2, True)
+
+
+def test_import_without_folds_and_of_other_folders(tmp_path: Path, fran: Fran) -> None:
+    folder = write_decathlon(tmp_path / "Task09_Spleen", [f"spleen_{k}" for k in range(3)])
+    done = fran("import-nnunet", str(folder), "-t", "mine", "splits=none")
+    assert done.returncode == 0, done.stderr
+    assert "folds of 1, 1, 1 cases" in done.stdout + done.stderr
+    refused = fran("import-nnunet", str(tmp_path))
+    assert (refused.returncode, f"other layouts: fran init -i {tmp_path}" in refused.stderr) == (2, True)
