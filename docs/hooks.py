@@ -58,7 +58,8 @@ def pages() -> dict[str, str]:
 
 def commands() -> str:
     """Every verb of the command line with its line of help and an example."""
-    from fran.cli import VERBS, Verb
+    from fran.cli import VERBS
+    from fran.workflows.verbs import Verb
 
     lines = [
         "# Commands",

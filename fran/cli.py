@@ -3,44 +3,34 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from importlib import import_module
 
 from fran import __version__
-from fran.errors import choices
-
-
-@dataclass(frozen=True)
-class Verb:
-    """A verb of the command line: the module with its `main`, one line of help, and an example."""
-
-    module: str
-    help: str
-    example: str
-
-
-@dataclass(frozen=True)
-class Group:
-    """Verbs about one subject: `fran <group> <verb>`; with a default also `fran <group> [key=value ...]`."""
-
-    help: str
-    verbs: dict[str, Verb]
-    default: Verb | None = None
-
+from fran.errors import FranError, choices
+from fran.workflows.verbs import Group, Verb, Verbs
 
 VERBS: dict[str, Verb | Group] = {
     "init": Verb("init", "check folders of raw data and make, or add to, a project", "fran init -t kits -i raw/kits"),
-    "check": Verb("check", "what is wrong with folders of raw data, and what to do", "fran check raw/kits raw/lits"),
+    "check": Verb(
+        "check",
+        "what is wrong with folders of raw data, and what to do",
+        "fran check raw/kits raw/lits",
+        words=("folder…",),
+    ),
     "fix": Group(
         "repair a folder of raw data; a new folder is written, the old one stays as it is",
         {
             "rename-duplicates": Verb(
-                "fix", "give cases of one id ids of their own", "fran fix rename-duplicates raw/kits"
+                "fix", "give cases of one id ids of their own", "fran fix rename-duplicates raw/kits", words=("folder",)
             ),
-            "harmonise": Verb("fix", "label maps on the exact grid of their image", "fran fix harmonise raw/kits"),
-            "relabel": Verb("fix", "other label values", "fran fix relabel raw/kits 'remapping={3: 1, 4: 0}'"),
-            "names": Verb("fix", "file names that keep the rule", "fran fix names raw/kits"),
+            "harmonise": Verb(
+                "fix", "label maps on the exact grid of their image", "fran fix harmonise raw/kits", words=("folder",)
+            ),
+            "relabel": Verb(
+                "fix", "other label values", "fran fix relabel raw/kits 'remapping={3: 1, 4: 0}'", words=("folder",)
+            ),
+            "names": Verb("fix", "file names that keep the rule", "fran fix names raw/kits", words=("folder",)),
         },
     ),
     "preprocess": Verb("preprocess", "bring the cases to a plan's spacing", "fran preprocess project=kits plan=plan1"),
@@ -48,9 +38,18 @@ VERBS: dict[str, Verb | Group] = {
     "model": Group(
         "the networks: what they are, and what they cost for a plan's patch",
         {
-            "ls": Verb("model_ls", "every network, with parameters, operations and memory", "fran model ls plan=plan1"),
+            "ls": Verb(
+                "model_ls",
+                "every network, with parameters, operations and memory",
+                "fran model ls plan=plan1",
+                conf="models",
+            ),
             "show": Verb(
-                "model_show", "one network's settings, outputs and memory", "fran model show resunet plan=plan1"
+                "model_show",
+                "one network's settings, outputs and memory",
+                "fran model show resunet plan=plan1",
+                conf="models",
+                words=("model",),
             ),
         },
     ),
@@ -71,17 +70,32 @@ VERBS: dict[str, Verb | Group] = {
     "plan": Group(
         "what plans say, how they differ, what their data will be and cost",
         {
-            "list": Verb("plan_list", "every plan, and what a project has of its data", "fran plan list project=kits"),
-            "show": Verb("plan_show", "a plan's values, and where each is stated", "fran plan show plan2"),
+            "list": Verb(
+                "plan_list",
+                "every plan, and what a project has of its data",
+                "fran plan list project=kits",
+                conf="plans",
+            ),
+            "show": Verb(
+                "plan_show",
+                "a plan's values, and where each is stated",
+                "fran plan show plan2",
+                conf="plans",
+                words=("plan",),
+            ),
             "diff": Verb(
                 "plan_diff",
                 "two plans: other values, and the stages that would be made anew",
                 "fran plan diff plan1 plan2 project=kits",
+                conf="plans",
+                words=("plan", "against"),
             ),
             "explain": Verb(
                 "plan_explain",
                 "the chain of a plan's stages: folders, cases, disk and time",
                 "fran plan explain plan2 project=kits",
+                conf="plans",
+                words=("plan",),
             ),
         },
     ),
@@ -156,14 +170,19 @@ VERBS: dict[str, Verb | Group] = {
         "import_nnunet",
         "a data set of nnU-Net as a project, with its folds; read in place",
         "fran import-nnunet nnUNet_raw/Dataset004_Liver",
+        words=("folder",),
     ),
     "import-excel": Verb(
         "import_excel",
         "plans and settings from a workbook of the old fran",
         "fran import-excel book.xlsx --out my_conf",
+        conf="-",
     ),
     "export-excel": Verb(
-        "export_excel", "a folder of plans and settings as a workbook", "fran export-excel my_conf --out book.xlsx"
+        "export_excel",
+        "a folder of plans and settings as a workbook",
+        "fran export-excel my_conf --out book.xlsx",
+        conf="-",
     ),
     "mlflow": Group(
         "MLflow's stores",
@@ -180,56 +199,104 @@ VERBS: dict[str, Verb | Group] = {
 }
 
 
+SECTIONS = {
+    "to begin with": ("demo", "doctor", "completion", "help"),
+    "raw data and projects": ("check", "fix", "init", "import-nnunet", "add-data", "project", "labels"),
+    "plans and their data": ("plan", "preprocess", "cache"),
+    "training": ("model", "crops", "train", "cv", "sweep"),
+    "results": ("infer", "postprocess", "score", "report", "ui", "export"),
+    "other machines": ("hpc", "mlflow"),
+}
+"""Verbs in the order of a user's day; those of no section come last."""
+
+
 def usage() -> str:
     """What `fran --help` prints."""
+    named = {verb for names in SECTIONS.values() for verb in names}
+    sections = {**SECTIONS, "other programs": tuple(verb for verb in VERBS if verb not in named)}
+    blocks = [f"{title}:\n{_listed({n: VERBS[n] for n in names if n in VERBS})}" for title, names in sections.items()]
+    verbs = "\n\n".join(blocks)
     return f"""fran {__version__}: CT and MR volumes in, segmentation experiments that can be repeated out
 
-usage: fran <verb> [key=value ...]
+usage: fran <verb> [key=value ...]     for instance:
+  fran init -t kits -i raw/kits
+  fran train project=kits plan=plan1 model=dynunet fold=0
+  fran infer project=kits 'runs=[plan1-dynunet-f0-1]' input=new/
 
-{_listed(VERBS)}
+{verbs}
 
-Any setting is a key=value; `fran <verb> --help` lists them, `fran <verb> --cfg job` prints them as composed, and
-`fran train -m key=a,b` runs one training for each value. Quote lists for your shell: 'spacing=[0.8,0.8,1.5]'.
-Data live below $FRAN_HOME (default ~/fran); your own plans go to conf/plan/ there, or to a folder in $FRAN_CONF.
+`fran help <verb>`, or `fran <verb> --help`, shows an example and the settings,
+`fran help <verb> <key>` what one means. Any setting is a key=value. Quote lists
+for your shell: 'spacing=[0.8,0.8,1.5]'. `fran train -m fold=0,1` runs once for
+each value. Data live below $FRAN_HOME (default ~/fran); your own plans go to
+conf/plan/ there, or to a folder in $FRAN_CONF.
 """
 
 
 def group_usage(name: str, group: Group) -> str:
     """What `fran <group> --help` prints."""
-    itself = f"       fran {name} [key=value ...]\n" if group.default else ""
-    verbs = {"": group.default, **group.verbs} if group.default else group.verbs
-    return f"fran {name}: {group.help}\n\nusage: fran {name} <verb> [key=value ...]\n{itself}\n{_listed(verbs)}\n"
+    from fran.workflows.verb_help import listed
+
+    rows = [(f"fran {name} {word}".rstrip(), verb.help) for word, verb in group.choices.items()]
+    examples = "\n".join(f"  {verb.example}" for verb in group.choices.values())
+    more = f"fran {name} <verb> --help lists the settings of one."
+    return f"fran {name}: {group.help}\n\n{listed(rows)}\n\nexamples:\n{examples}\n\n{more}\n"
 
 
-def _listed(verbs: Mapping[str, Verb | Group]) -> str:
-    width = max(map(len, verbs))
-    lines = []
+def _listed(verbs: Verbs) -> str:
+    """One row a verb, and below it the verbs of a group."""
+    from fran.workflows.verb_help import listed
+
+    rows = []
     for name, verb in verbs.items():
-        lines.append(f"  {name:<{width}}  {verb.help}")
-        if isinstance(verb, Verb):
-            example = verb.example
-        else:
-            own = [verb.default.example] if verb.default else []
-            example = " | ".join([*own, *(f"fran {name} {inner}" for inner in verb.verbs)])
-        lines.append(f"  {'':<{width}}    {example}")
-    return "\n".join(lines)
+        inner = f" ({', '.join(verb.verbs)})" if isinstance(verb, Group) and verb.verbs else ""
+        rows.append((name, verb.help + inner))
+    return listed(rows, 14)
 
 
 def main() -> None:
     """Run the verb named on the command line."""
-    arguments = sys.argv[1:]
+    try:
+        _run(sys.argv[1:])
+    except KeyboardInterrupt:  # a verb says more by itself, once it has begun
+        sys.stderr.write("interrupted before any work was begun\n")
+        sys.exit(130)
+
+
+def _run(arguments: Sequence[str]) -> None:
     if arguments[:1] in (["-V"], ["--version"]):
         sys.stdout.write(f"fran {__version__}\n")
         return
-    verb, words = _chosen("fran", VERBS, arguments, usage()), 1
-    if isinstance(verb, Group):
-        group, verb = verb, verb.default
-        if verb is None or not _is_setting(arguments[1:2]):
-            name = arguments[0]
-            verb, words = _chosen(f"fran {name}", group.verbs, arguments[1:], group_usage(name, group)), 2
-    if isinstance(verb, Verb):
-        sys.argv = [" ".join(["fran", *arguments[:words]]), *arguments[words:]]
+    asked = arguments[:1] == ["help"]
+    name, verb, rest = find(arguments[1:] if asked else arguments)
+    asked = asked or bool({"-h", "--help"}.intersection(rest))
+    if verb is None:
+        sys.stdout.write(usage())
+    elif isinstance(verb, Group):
+        sys.stdout.write(group_usage(name, verb))
+    elif asked and verb.primary:
+        sys.stdout.write(_help(name, verb, [word for word in rest if not word.startswith("-")]))
+    else:
+        sys.argv = [f"fran {name}", *(["--help"] if asked else rest)]
         import_module(f"fran.workflows.{verb.module}").main()
+
+
+def find(arguments: Sequence[str]) -> tuple[str, Verb | Group | None, Sequence[str]]:
+    """The verb that a command line begins with: its name, itself, and the arguments that are left for it.
+
+    A group stands for itself where its verb is not named, and None where nothing is.
+    """
+    if not arguments or arguments[0] in ("-h", "--help"):
+        return "", None, arguments
+    name, rest = arguments[0], arguments[1:]
+    verb = _chosen("fran", VERBS, name)
+    if isinstance(verb, Group):
+        if verb.default is not None and (_is_setting(rest[:1]) or not verb.verbs):
+            return name, verb.default, rest
+        if not rest or rest[0] in ("-h", "--help"):
+            return name, verb, rest
+        return f"{name} {rest[0]}", _chosen(f"fran {name}", verb.verbs, rest[0]), rest[1:]
+    return name, verb, rest
 
 
 def _is_setting(arguments: Sequence[str]) -> bool:
@@ -237,17 +304,22 @@ def _is_setting(arguments: Sequence[str]) -> bool:
     return any("=" in a or (a.startswith("-") and a not in ("-h", "--help")) for a in arguments[:1])
 
 
-def _chosen(
-    name: str, verbs: Mapping[str, Verb | Group], arguments: Sequence[str], help_text: str
-) -> Verb | Group | None:
-    """The verb that the arguments begin with; prints the help, and gives None, where that is asked for."""
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        sys.stdout.write(help_text)
-        return None
-    if arguments[0] not in verbs:
-        sys.stderr.write(f"error: {name}: unknown verb '{arguments[0]}'; {choices(arguments[0], list(verbs))}\n")
+def _help(name: str, verb: Verb, keys: Sequence[str]) -> str:
+    """Help about a verb, or about some of its settings."""
+    from fran.workflows.verb_help import key_help, verb_help
+
+    try:
+        return "\n".join(key_help(name, verb, key) for key in keys if "=" not in key) or verb_help(name, verb)
+    except FranError as error:
+        sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
-    return verbs[arguments[0]]
+
+
+def _chosen(name: str, verbs: Verbs, word: str) -> Verb | Group:
+    if word not in verbs:
+        sys.stderr.write(f"error: {name}: unknown verb '{word}'; {choices(word, list(verbs))}\n")
+        sys.exit(2)
+    return verbs[word]
 
 
 if __name__ == "__main__":

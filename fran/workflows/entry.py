@@ -31,6 +31,7 @@ from fran.workflows.locations import conf_dir, prefer_config_dir
 from fran.workflows.plans import plan_problems
 from fran.workflows.provenance import Origin, origin
 from fran.workflows.schema import register
+from fran.workflows.terminal import spoken
 
 log = logging.getLogger("fran")
 
@@ -99,7 +100,7 @@ def run_verb(
             sys.exit(status)
 
     try:
-        with traceless(sys.argv[1:]) as sys.argv[1:]:
+        with traceless(spoken(sys.argv[1:])) as sys.argv[1:]:
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(run)()
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; what was finished is kept, the same command goes on from there\n")

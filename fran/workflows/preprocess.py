@@ -40,8 +40,8 @@ def bring_up_to_date(project: Project, data: PlanData, how: PreprocessConfig) ->
         ConfigError: the backend cannot be used.
     """
     from fran.parallel.backends import backend
+    from fran.parallel.progress import progress
     from fran.preprocessing.pipeline import run_chain
-    from fran.preprocessing.progress import progress_bar
 
     everybody = [row.case_id for row in project.cases()]
     execute = backend(how.backend, how.ray_address)
@@ -49,7 +49,7 @@ def bring_up_to_date(project: Project, data: PlanData, how: PreprocessConfig) ->
         bring_up_to_date(project, data.valid, how)
     data.register(project)
     processes = num_processes(data, how)
-    summaries = run_chain(raw_jobs(data.rows), data.links, processes, progress_bar, everybody, execute)
+    summaries = run_chain(raw_jobs(data.rows), data.links, processes, progress, everybody, execute)
     for link, summary in zip(data.links, summaries, strict=True):
         _say(link.stage.name, summary)
     return summaries

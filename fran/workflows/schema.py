@@ -9,16 +9,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, OmegaConf
-
 from fran.augmentation.settings import AugmentationSettings
 from fran.errors import ConfigError
 from fran.plans.schema import Plan
 from fran.tracking.settings import TrackingSettings
 from fran.training.settings import TrainerSettings
-from fran.workflows.composition import install
-from fran.workflows.locations import folder_for
+
+MISSING: Any = "???"
+"""What OmegaConf takes for a value that has to be given. Spelt out, so that help and completion need no OmegaConf."""
 
 
 @dataclass
@@ -397,42 +395,52 @@ def label_names(labels: Any) -> dict[int, str] | None:
         raise ConfigError(f"labels: expected names by value such as {{1: kidney}}, found {labels}") from error
 
 
+SCHEMAS: dict[str, type] = {
+    "init_schema": InitConfig,
+    "check_schema": CheckConfig,
+    "fix_schema": FixConfig,
+    "preprocess_schema": PreprocessVerbConfig,
+    "plans_schema": PlansConfig,
+    "train_schema": TrainConfig,
+    "models_schema": ModelsConfig,
+    "cv_schema": CvConfig,
+    "cv_show_schema": CvShowConfig,
+    "mlflow_merge_schema": MlflowMergeConfig,
+    "crops_schema": CropsConfig,
+    "labels_show_schema": LabelsShowConfig,
+    "labels_tsl_schema": LabelsTslConfig,
+    "project_status_schema": ProjectStatusConfig,
+    "project_properties_schema": ProjectPropertiesConfig,
+    "project_folds_schema": ProjectFoldsConfig,
+    "project_drop_schema": ProjectDropConfig,
+    "project_groups_schema": ProjectGroupsConfig,
+    "cache_ls_schema": CacheConfig,
+    "cache_verify_schema": CacheConfig,
+    "cache_gc_schema": CacheGcConfig,
+    "project_sheet_schema": SheetConfig,
+    "export_schema": ExportConfig,
+    "hpc_schema": HpcConfig,
+    "infer_schema": InferConfig,
+    "postprocess_schema": PostprocessConfig,
+    "score_schema": ScoreConfig,
+    "ui_schema": UiConfig,
+    "import_nnunet_schema": ImportNnunetConfig,
+    "demo_schema": DemoConfig,
+}
+"""The schema that the primary configuration names first in its defaults."""
+
+
 @cache
 def register() -> None:
     """Make the schema, the resolvers and the meaning of plans known to Hydra; calling it again changes nothing."""
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+
+    from fran.workflows.composition import install
+    from fran.workflows.locations import folder_for
+
     install()
     store = ConfigStore.instance()
-    for name, node in (
-        ("init_schema", InitConfig),
-        ("import_nnunet_schema", ImportNnunetConfig),
-        ("check_schema", CheckConfig),
-        ("fix_schema", FixConfig),
-        ("preprocess_schema", PreprocessVerbConfig),
-        ("plans_schema", PlansConfig),
-        ("train_schema", TrainConfig),
-        ("models_schema", ModelsConfig),
-        ("cv_schema", CvConfig),
-        ("cv_show_schema", CvShowConfig),
-        ("mlflow_merge_schema", MlflowMergeConfig),
-        ("crops_schema", CropsConfig),
-        ("labels_show_schema", LabelsShowConfig),
-        ("labels_tsl_schema", LabelsTslConfig),
-        ("project_status_schema", ProjectStatusConfig),
-        ("project_properties_schema", ProjectPropertiesConfig),
-        ("project_folds_schema", ProjectFoldsConfig),
-        ("project_drop_schema", ProjectDropConfig),
-        ("project_groups_schema", ProjectGroupsConfig),
-        ("cache_ls_schema", CacheConfig),
-        ("cache_verify_schema", CacheConfig),
-        ("cache_gc_schema", CacheGcConfig),
-        ("project_sheet_schema", SheetConfig),
-        ("export_schema", ExportConfig),
-        ("hpc_schema", HpcConfig),
-        ("infer_schema", InferConfig),
-        ("postprocess_schema", PostprocessConfig),
-        ("score_schema", ScoreConfig),
-        ("ui_schema", UiConfig),
-        ("demo_schema", DemoConfig),
-    ):
+    for name, node in SCHEMAS.items():
         store.store(name=name, node=node)
     OmegaConf.register_new_resolver("fran_folder", folder_for, replace=True)

@@ -8,10 +8,11 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fran.datasources.verdicts import Quality
+    from fran.parallel.progress import Update
 
 
 class TerminalFormatter(logging.Formatter):
@@ -21,6 +22,30 @@ class TerminalFormatter(logging.Formatter):
         """One record as text."""
         text = super().format(record)
         return f"{record.levelname.lower()}: {text}" if record.levelno >= logging.WARNING else text
+
+
+class TerminalHandler(logging.StreamHandler[Any]):
+    """Writes to what is stderr at that time, so that a line comes above a progress bar; with --quiet only warnings."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self, logging.WARNING if os.environ.get("FRAN_QUIET") else logging.NOTSET)
+
+    @property
+    def stream(self) -> Any:
+        """Where to."""
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, value: Any) -> None:
+        pass
+
+
+def spoken(arguments: Sequence[str]) -> list[str]:
+    """A command line without what concerns the terminal alone: --quiet is remembered, --json is the setting."""
+    silent = {"--quiet", "-q", "quiet=true"}
+    if silent.intersection(arguments):
+        os.environ["FRAN_QUIET"] = "1"
+    return ["json=true" if argument == "--json" else argument for argument in arguments if argument not in silent]
 
 
 def show_quality(quality: Quality, title: str) -> None:
@@ -37,33 +62,19 @@ def show_quality(quality: Quality, title: str) -> None:
 
 
 @contextmanager
-def counting(description: str) -> Iterator[Callable[[int, int], None]]:
-    """Progress bar on stderr; call what it yields with (done, total)."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def counting(description: str, unit: str = "case") -> Iterator[Update]:
+    """Progress on stderr; call what it yields with (done, total)."""
+    from fran.parallel.progress import progress
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(description, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    with progress(description, unit) as update:
+        yield update
 
 
 @contextmanager
 def transferring(description: str) -> Iterator[Callable[[int, int], None]]:
-    """Progress bar over bytes on stderr, with rate and time left; call what it yields with (done, total)."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(description, total=None, visible=False)
-        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+    """Progress over bytes on stderr; call what it yields with (done, total)."""
+    with counting(description, "MB") as update:
+        yield lambda done, total: update(done / 1e6, total / 1e6)
 
 
 def say(text: str) -> None:

@@ -19,7 +19,7 @@ from rich.console import Console
 from fran.errors import CasesFailed, DataError, StoreError
 from fran.io.files import file_digest
 from fran.io.manifest import MANIFEST_NAME, Manifest, ManifestEntry
-from fran.preprocessing.progress import progress_bar
+from fran.parallel.progress import progress
 from fran.preprocessing.run import LOG_NAME, run_stage
 from fran.preprocessing.stages.source import CaseJob, SourceParams
 from fran.preprocessing.summary import SUMMARY_FILES
@@ -280,8 +280,8 @@ def test_two_runs_on_one_folder(make_case: MakeCase, tmp_path: Path) -> None:
     assert contents(out) == contents(tmp_path / "alone")
 
 
-def test_progress_bar(jobs: list[CaseJob], tmp_path: Path) -> None:
+def test_progress(jobs: list[CaseJob], tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=100, force_terminal=True)
-    with progress_bar("source", console) as progress:
-        run_stage(jobs, PARAMS, tmp_path / "out", progress=progress)
+    with progress("source", console=console) as update:
+        run_stage(jobs, PARAMS, tmp_path / "out", progress=update)
     assert "4/4" in console.file.getvalue() and "cases/s" in console.file.getvalue()
