@@ -43,7 +43,12 @@ def _measure(folder: Path, image: Path, checkpoint: Path, options: argparse.Name
     from fran.io.volume import stem
 
     started = perf_counter()
-    settings = {"tile_batch": options.tile_batch, "ram": options.ram, "scratch": options.scratch}
+    settings = {
+        "tile_batch": options.tile_batch,
+        "ram": options.ram,
+        "scratch": options.scratch,
+        "precision": options.precision,
+    }
     predictor = Predictor([read_model(checkpoint)], options.device, **settings)
     loaded = perf_counter()
     if options.export:
@@ -62,6 +67,7 @@ def _measure(folder: Path, image: Path, checkpoint: Path, options: argparse.Name
         "classes": predictor.labels.n_classes,
         "threads": options.threads,
         "device": str(predictor.device),
+        "precision": predictor.precision,
         "parameters": sum(p.numel() for p in predictor.members[0].network.parameters()),
         "load_model_s": round(loaded - started, 3),
         "wall_s": round(wall, 3),
@@ -158,6 +164,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--ram")
     parser.add_argument("--scratch")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="auto")
     return parser.parse_args()
 
 
