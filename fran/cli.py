@@ -157,7 +157,13 @@ VERBS: dict[str, Verb | Group] = {
     "infer": Verb("infer", "predict label maps for new images", "fran infer project=kits 'runs=[NAME]' input=new/"),
     "postprocess": Group(
         "rules for each label of a prediction: small components removed, the largest kept, holes filled",
-        {},
+        {
+            "search": Verb(
+                "postprocess_search",
+                "the rules that help the held-out cases of a cross-validation",
+                "fran postprocess search project=kits",
+            ),
+        },
         Verb(
             "postprocess",
             "apply the rules to label maps that are there already",

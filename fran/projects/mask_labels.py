@@ -3,8 +3,8 @@
     {"1": {"name": "kidney", "dusting_threshold": 0, "k_largest": null, "fill_holes": false}, ...}
 
 Keys are the values of the output, that is after label groups. The rules that the file is made with change nothing: what
-is dust in one organ is a metastasis in another, so whoever knows the organ sets them. docs/postprocessing.md says what
-each key does.
+is dust in one organ is a metastasis in another, so whoever knows the organ sets them, or `fran postprocess search`
+finds them. docs/postprocessing.md says what each key does.
 """
 
 from __future__ import annotations
@@ -123,6 +123,37 @@ def read_rules(path: Path, names: Mapping[int, str] | None = None) -> dict[int, 
     if wrong:
         raise ConfigError("\n  ".join([f"{path}: rules that cannot be applied:", *wrong]))
     return {int(value): LabelRule(**rule) for value, rule in content.items()}
+
+
+def adopt_rules(
+    path: Path, found: Mapping[int, LabelRule], former: Mapping[int, LabelRule], names: Mapping[int, str]
+) -> list[int]:
+    """Write rules that were found into mask_labels.json, where no person has set another one.
+
+    Args:
+        path: mask_labels.json.
+        found: the new rules, by value of the output; a label without one is left as it is predicted.
+        former: the rules that were written before in this way.
+        names: labels of the output that were looked at, by value.
+
+    Returns:
+        labels whose rule is a person's, and stays.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    stored, rules = _read(path), read_rules(path)
+    theirs = []
+    for value, name in names.items():
+        own = replace(rules.get(value, LabelRule()), name=name)
+        new = replace(found.get(value, LabelRule()), name=name)
+        if own.changes and own not in (new, replace(former.get(value, LabelRule()), name=name)):
+            theirs.append(value)
+        else:
+            stored[str(value)] = {**HARMLESS, **new.to_dict()}
+    if not path.exists() or stored != _read(path):
+        write_json(path, stored)
+    return theirs
 
 
 def rules_for(rules: Mapping[int, LabelRule], labels: LabelScheme) -> tuple[dict[int, LabelRule], dict[int, LabelRule]]:

@@ -51,12 +51,12 @@ def cv_show(job: Job[CvShowConfig]) -> None:
     project = existing_project(config.paths, config.project)
     how = Bootstrap(config.level, config.samples, config.seed)
     if config.runs:
-        named = [_named(project, name) for name in config.runs]
+        named = [run_of(project, name) for name in config.runs]
         check_poolable(named)
         summary = _summary(named, how)
         _print(", ".join(config.runs), summary, config.json, {})
         return
-    group = _group(project, config.group)
+    group = group_of(project, config.group)
     collect(project, group, None, how, config.json)
 
 
@@ -123,7 +123,12 @@ def _settings(run: RunRecord) -> dict[str, Any]:
     return {**identity(config), "model_name": run.model}
 
 
-def _group(project: Project, name: str | None) -> CvGroup:
+def group_of(project: Project, name: str | None) -> CvGroup:
+    """The group of a name, or the one that was trained last.
+
+    Raises:
+        StoreError: there is none.
+    """
     folder = cv_folder(project.folders)
     if name is not None:
         return find_group(folder, name)
@@ -141,7 +146,12 @@ def _group(project: Project, name: str | None) -> CvGroup:
     return newest
 
 
-def _named(project: Project, name: str) -> RunRecord:
+def run_of(project: Project, name: str) -> RunRecord:
+    """The run of a name.
+
+    Raises:
+        StoreError: there is none.
+    """
     folder = project.folders.checkpoints / name
     if not folder.is_dir():
         from fran.errors import choices

@@ -350,6 +350,26 @@ class PostprocessConfig(ProjectVerbConfig):
 
 
 @dataclass
+class PostprocessSearchConfig(ProjectVerbConfig):
+    """`fran postprocess search`."""
+
+    group: str | None = None
+    runs: list[str] | None = None
+    adopt: bool = True
+    level: float = 0.95
+    samples: int = 10_000
+    seed: int = 0
+    num_processes: int = 1
+    mirror: Any = field(default_factory=list)
+    device: str = "auto"
+    precision: str = "auto"
+    overlap: float = 0.5
+    tile_batch: int = 2
+    ram: str | None = None
+    vram: str | None = None
+
+
+@dataclass
 class ScoreConfig:
     """`fran score`."""
 
@@ -422,6 +442,7 @@ SCHEMAS: dict[str, type] = {
     "hpc_schema": HpcConfig,
     "infer_schema": InferConfig,
     "postprocess_schema": PostprocessConfig,
+    "postprocess_search_schema": PostprocessSearchConfig,
     "score_schema": ScoreConfig,
     "ui_schema": UiConfig,
     "import_nnunet_schema": ImportNnunetConfig,

@@ -8,7 +8,7 @@ from fran.datasources.datasource import Datasource
 from fran.errors import ConfigError
 from fran.io.files import read_json, write_json
 from fran.labels import LabelScheme
-from fran.projects.mask_labels import HARMLESS, LabelRule, read_rules, rules_for, update_rules
+from fran.projects.mask_labels import HARMLESS, LabelRule, adopt_rules, read_rules, rules_for, update_rules
 from fran.projects.project import Project
 
 
@@ -110,3 +110,25 @@ def test_a_rule_finds_its_label_in_a_model_by_name_else_by_value() -> None:
     assert strangers == {2: rules[2]}, "a rule that changes nothing is missed by nobody"
     with pytest.raises(ConfigError, match=r"label 5 \(liver\): expected one rule, found two"):
         rules_for({4: LabelRule("liver", k_largest=1), 5: rules[5]}, model)
+
+
+def test_rules_that_were_found_replace_found_ones_and_none_that_a_person_set(path: Path) -> None:
+    names = {1: "kidney", 2: "cyst", 3: "liver"}
+    update_rules(path, names)
+    rules = read_json(path)
+    rules["3"]["k_largest"] = 1
+    rules["retired"] = {"spleen": {"k_largest": 1, "name": "spleen"}}
+    write_json(path, rules)
+    first = {1: LabelRule("kidney", dusting_threshold_mm3=50.0), 3: LabelRule("liver", fill_holes=True)}
+    assert adopt_rules(path, first, {}, names) == [3]
+    by_hand = LabelRule("liver", k_largest=1)
+    assert read_rules(path) == {1: first[1], 2: LabelRule("cyst"), 3: by_hand}
+    second = {2: LabelRule("cyst", k_largest=2)}
+    assert adopt_rules(path, second, first, names) == [3]
+    assert read_rules(path) == {1: LabelRule("kidney"), 2: second[2], 3: by_hand}
+    rules = read_json(path)
+    assert rules["retired"] == {"spleen": {"k_largest": 1, "name": "spleen"}}
+    rules["2"]["k_largest"] = 4
+    write_json(path, rules)
+    assert adopt_rules(path, {}, second, names) == [2, 3]
+    assert read_rules(path)[2].k_largest == 4

@@ -1,0 +1,179 @@
+"""`fran postprocess search`: rules that help held-out cases, written where `fran infer` looks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fran.errors import ConfigError, SettingProblem, StoreError
+from fran.io.files import read_json, write_json
+from fran.labels import LabelScheme, Remapping
+from fran.projects.mask_labels import LabelRule, adopt_rules, read_rules
+from fran.projects.project import Project
+from fran.tracking.cv_groups import chosen
+from fran.tracking.runs import RunRecord, records
+from fran.workflows.cv_show import check_poolable, group_of, run_of
+from fran.workflows.entry import Job, run_verb
+from fran.workflows.model_sources import ModelSources
+from fran.workflows.predictors import segmenter
+from fran.workflows.projects import existing_project
+from fran.workflows.schema import InferConfig, PostprocessSearchConfig
+from fran.workflows.terminal import counting, say, show_table
+
+if TYPE_CHECKING:
+    from fran.evaluation.postprocess_search import SearchCase, Trial
+    from fran.projects.database import CaseRow
+
+log = logging.getLogger("fran.postprocess")
+
+FOLDER = "postprocess"
+ADOPTED = "adopted.json"
+
+
+def postprocess_search(job: Job[PostprocessSearchConfig]) -> None:
+    """Predict what is not predicted yet, try the rules, show and write what was found.
+
+    Raises:
+        StoreError: no such group or run, or none that is trained.
+        ConfigError: runs that cannot be pooled, or none with held-out cases.
+    """
+    from fran.evaluation.postprocess_report import rows_of, write_trials
+    from fran.evaluation.postprocess_search import Bootstrap, kept_rules, search_rules
+
+    config = job.config
+    project = existing_project(config.paths, config.project)
+    title, runs = _runs(config, project)
+    cases: list[SearchCase] = []
+    names: dict[int, str] = {}
+    for run in runs:
+        labels, found = _held_out(config, project, run)
+        cases += found
+        names |= labels.names
+    with counting("search") as on_case:
+        how = Bootstrap(config.level, config.samples, config.seed)
+        trials = search_rules(cases, names, how, config.num_processes, on_case=on_case)
+    rules = kept_rules(trials)
+    folder = project.folders.project / FOLDER / title
+    table, kept = write_trials(trials, rules, folder)
+    folds = "1 fold" if len(runs) == 1 else f"{len(runs)} folds"
+    show_table(f"{title}: {len(cases)} cases of {folds}", *rows_of(trials))
+    say(f"\nwritten: {table} (everything that was tried) and {kept}")
+    _say_next(config, project, trials, rules, kept)
+
+
+def check(config: PostprocessSearchConfig) -> list[SettingProblem]:
+    """Settings that cannot work, before any work."""
+    wanted = {
+        "level": 0 < config.level < 1 or "a share above 0 and below 1",
+        "samples": config.samples >= 100 or "100 or more",
+        "runs": not (config.runs and config.group) or "null together with group",
+        "num_processes": config.num_processes >= 1 or "1 or more",
+        "overlap": 0 <= config.overlap < 1 or "0 up to but not including 1",
+        "tile_batch": config.tile_batch >= 1 or "1 or more",
+    }
+    return [SettingProblem(key, getattr(config, key), text) for key, text in wanted.items() if isinstance(text, str)]
+
+
+def _runs(config: PostprocessSearchConfig, project: Project) -> tuple[str, list[RunRecord]]:
+    """A name for the search, and the run of each fold."""
+    if config.runs:
+        named = [run_of(project, name) for name in config.runs]
+        check_poolable(named)
+        return "+".join(config.runs), named
+    group = group_of(project, config.group)
+    members = [chosen(runs) for runs in group.members(records(project.folders.checkpoints)).values()]
+    finished = [run for run in members if run.finished]
+    if not finished:
+        raise StoreError(f"group: no fold of {group.name} is finished; train them: fran cv project={project.title}")
+    left = [str(run.fold) for run in members if not run.finished]
+    if left:
+        log.warning("%s: fold %s is not finished and not in it", group.name, ", ".join(left))
+    return group.name, finished
+
+
+def _held_out(
+    config: PostprocessSearchConfig, project: Project, run: RunRecord
+) -> tuple[LabelScheme, list[SearchCase]]:
+    """The validation cases of a run, predicted by it where they are not yet."""
+    from fran.inference.folder import predict_folder
+    from fran.inference.memory import parse_bytes
+
+    sources = ModelSources(project.folders)
+    models = sources.read(run.name)
+    meta = models[0].meta
+    rows = _validated(project, run, meta)
+    folder = project.folders.predictions / "validation" / run.name
+    log.info("%s: %d held-out cases in %s", run.name, len(rows), folder)
+    predictor = segmenter(_infer_config(config, run), [models], sources)
+    report = predict_folder(predictor, [row.img_symlink for row in rows], folder, ram=parse_bytes(config.ram))
+    labels = LabelScheme.from_dict(meta["labels"])
+    pairs = zip(rows, report.cases, strict=True)
+    return labels, [_case(row, case.label_map, run, meta, labels) for row, case in pairs]
+
+
+def _validated(project: Project, run: RunRecord, meta: dict[str, Any]) -> list[CaseRow]:
+    datasets = meta.get("datasets") or {}
+    ids, trained = datasets.get("val") or (), set(datasets.get("train") or ())
+    seen = trained.intersection(ids)
+    if not ids or seen:
+        found = f"{len(seen)} that it was trained on" if seen else "none"
+        raise ConfigError(f"runs: expected validation cases that {run.name} was not trained on, found {found}")
+    known = {row.case_id: row for row in project.cases()}
+    gone = [case_id for case_id in ids if case_id not in known]
+    if gone:
+        log.warning("%s: no longer in the project, and left out: %s", run.name, ", ".join(gone))
+    return [known[case_id] for case_id in ids if case_id in known]
+
+
+def _case(row: CaseRow, pred: Path, run: RunRecord, meta: dict[str, Any], labels: LabelScheme) -> SearchCase:
+    from fran.evaluation.postprocess_search import SearchCase
+
+    own = {raw: value for value, made in labels.origins.items() for ds, raw, _ in made if ds == row.ds}
+    remapping = Remapping.of(own, rest=0) if labels.origins else Remapping()
+    unannotated = (meta.get("unannotated") or {}).get(row.ds, ())
+    drawn = frozenset(labels.values) - frozenset(int(value) for value in unannotated)
+    return SearchCase(row.case_id, pred, row.lm, run.fold, remapping, drawn)
+
+
+def _infer_config(config: PostprocessSearchConfig, run: RunRecord) -> InferConfig:
+    same = ("paths", "project", "mirror", "device", "precision", "overlap", "tile_batch", "ram", "vram")
+    return InferConfig(runs=[run.name], input="", **{name: getattr(config, name) for name in same})
+
+
+def _say_next(
+    config: PostprocessSearchConfig, project: Project, trials: Sequence[Trial], rules: dict[int, LabelRule], kept: Path
+) -> None:
+    """Bring the rules to mask_labels.json, and say what the next prediction does."""
+    if not rules:
+        say("no rule surely helps: predictions are best left as they are")
+    if not config.adopt:
+        say(f"next: fran infer project={project.title} … postprocess={kept}")
+        return
+    path = project.folders.mask_labels
+    former_path = project.folders.project / FOLDER / ADOPTED
+    former = read_rules(former_path)
+    looked_at = {trial.label: trial.name for trial in trials}
+    by_name = {name: value for value, name in project.output_names.items()}
+    names = {by_name[name]: name for name in looked_at.values() if name in by_name}
+    found = {by_name[rule.name]: rule for rule in rules.values() if rule.name in by_name}
+    theirs = adopt_rules(path, found, former, names)
+    write_json(
+        former_path, {**_stored(former_path), **{str(v): found.get(v, LabelRule(names[v])).to_dict() for v in names}}
+    )
+    for value in theirs:
+        say(f"{names[value]}: the rule in {path} was set by hand and stays")
+    lost = [rule.name for rule in rules.values() if rule.name not in by_name]
+    if lost:
+        say(f"not labels of the project, so their rules are in {kept} alone: {', '.join(lost)}")
+    say(f"next: fran infer project={project.title} …   applies {path}")
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    return dict(read_json(path)) if path.is_file() else {}
+
+
+def main() -> None:
+    """Entry of `fran postprocess search`."""
+    run_verb("postprocess_search", PostprocessSearchConfig, postprocess_search, check)
