@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 CHUNK = 500
+Floats = NDArray[np.float64]
 
 
-def bootstrap_means(
-    scores: NDArray[np.float64], samples: int = 10_000, level: float = 0.95, seed: int = 0
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+@dataclass(frozen=True)
+class Bootstrap:
+    """How intervals are made: coverage, draws, and the seed of the draws."""
+
+    level: float = 0.95
+    samples: int = 10_000
+    seed: int = 0
+
+
+def bootstrap_means(scores: Floats, samples: int = 10_000, level: float = 0.95, seed: int = 0) -> tuple[Floats, Floats]:
     """Percentile bootstrap intervals of the mean of each column, and of the mean of these means.
 
     Cases are drawn with replacement, whole rows at a time, so labels of one case stay together (Efron and Tibshirani,
@@ -26,29 +37,63 @@ def bootstrap_means(
     Returns:
         lower and upper ends, (labels + 1,) each, the last for the mean over labels; NaN without any score.
     """
-    n_cases, n_labels = scores.shape
-    means = np.full((samples, n_labels + 1), np.nan)
-    if n_cases:
-        generator = np.random.default_rng(seed)
-        for start in range(0, samples, CHUNK):
-            drawn = scores[generator.integers(0, n_cases, (min(CHUNK, samples - start), n_cases))]
-            of_labels = nan_mean(drawn, axis=1)
-            means[start : start + len(drawn), :n_labels] = of_labels
-            means[start : start + len(drawn), n_labels] = nan_mean(of_labels, axis=1)
-    tail = (1 - level) / 2
-    ends = [_quantile(means, q) for q in (tail, 1 - tail)]
-    return ends[0], ends[1]
+    known = np.isfinite(scores)
+    values = np.where(known, scores, 0.0)
+    of_labels = _drawn_ratios(values, known.astype(np.float64), samples, seed)
+    return _ends(np.column_stack([of_labels, nan_mean(of_labels, axis=1)]), level)
 
 
-def nan_mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+def bootstrap_ratios(
+    parts: Floats, wholes: Floats, samples: int = 10_000, level: float = 0.95, seed: int = 0
+) -> tuple[Floats, Floats]:
+    """Percentile bootstrap intervals of ``parts.sum(0) / wholes.sum(0)``, such as lesions found of all lesions.
+
+    Args:
+        parts, wholes: (cases, ratios) counts; cases are drawn as `bootstrap_means` draws them.
+        samples: draws.
+        level: coverage.
+        seed: of the draws.
+
+    Returns:
+        lower and upper ends, (ratios,) each; NaN where every whole is 0.
+    """
+    return _ends(_drawn_ratios(parts, wholes, samples, seed), level)
+
+
+def nan_mean(values: Floats, axis: int) -> Floats:
     """Mean over what is not NaN; NaN, without a warning, where nothing is."""
     counts = np.isfinite(values).sum(axis)
-    sums = np.nansum(values, axis=axis)
-    result: NDArray[np.float64] = np.divide(sums, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
+    return _divide(np.nansum(values, axis=axis), counts)
+
+
+def _drawn_ratios(parts: Floats, wholes: Floats, samples: int, seed: int) -> Floats:
+    """(samples, columns) ratios of the sums over drawn cases."""
+    drawn = np.full((samples, parts.shape[1]), np.nan)
+    for rows, times in _draws(len(parts), samples, seed):
+        drawn[rows] = _divide(times @ parts, times @ wholes)
+    return drawn
+
+
+def _draws(n_cases: int, samples: int, seed: int) -> Iterator[tuple[slice, Floats]]:
+    """How often each case is in each draw, (draws, cases), some draws at a time; memory does not grow with labels."""
+    generator = np.random.default_rng(seed)
+    for start in range(0, samples if n_cases else 0, CHUNK):
+        n = min(CHUNK, samples - start)
+        cases = generator.integers(0, n_cases, (n, n_cases)) + np.arange(n)[:, None] * n_cases
+        times = np.bincount(cases.ravel(), minlength=n * n_cases).reshape(n, n_cases)
+        yield slice(start, start + n), times.astype(np.float64)
+
+
+def _divide(sums: Floats, counts: NDArray[np.float64] | NDArray[np.int64]) -> Floats:
+    result: Floats = np.divide(sums, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
     return result
 
 
-def _quantile(means: NDArray[np.float64], q: float) -> NDArray[np.float64]:
-    """Quantile of each column over the draws in which it is defined."""
-    columns = [column[np.isfinite(column)] for column in means.T]
-    return np.array([np.quantile(column, q) if len(column) else np.nan for column in columns])
+def _ends(drawn: Floats, level: float) -> tuple[Floats, Floats]:
+    """Ends of the interval of each column over the draws in which it is defined."""
+    columns = [column[np.isfinite(column)] for column in drawn.T]
+    tail = (1 - level) / 2
+    low, high = (
+        np.array([np.quantile(column, q) if len(column) else np.nan for column in columns]) for q in (tail, 1 - tail)
+    )
+    return low, high

@@ -1,40 +1,79 @@
-"""A score table as CSV, as JSON and in the terminal."""
+"""Scores and comparisons as CSV, as JSON and in the terminal."""
 
 from __future__ import annotations
 
 import csv
 import math
-from dataclasses import asdict, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, astuple, fields, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fran.errors import problems_table
-from fran.evaluation.scoring import LabelSummary, Score, ScoreTable
+from fran.errors import StoreError, problems_table
+from fran.evaluation.intervals import Bootstrap
+from fran.evaluation.measures import COLUMNS, Score
+from fran.evaluation.paired import Paired, sentence, verdict
+from fran.evaluation.scoring import ScoreTable
+from fran.evaluation.summary import Estimate, LabelSummary
+from fran.io.case_table import COLUMNS as CASE_COLUMNS
+from fran.io.case_table import read_cases
 from fran.io.files import atomic_path, write_json
 
-COLUMNS = tuple(f.name for f in fields(Score))
+SCORE_COLUMNS = tuple(f.name for f in fields(Score))
+PAIRED_COLUMNS = tuple(f.name for f in fields(Paired))
+_TEXT, _WHOLE = ("case_id", "name"), ("label", "pred_vox", "ref_vox")
+_COUNTS = ("pred_lesions", "ref_lesions", "tp", "fp", "fn")
 
 
-def write_scores(table: ScoreTable, folder: Path | str) -> tuple[Path, Path]:
+def write_scores(
+    table: ScoreTable, summary: Sequence[LabelSummary], how: Bootstrap, folder: Path | str
+) -> tuple[Path, Path]:
     """Write scores.csv (a row per case and label) and scores.json (the same with summary and problems) to `folder`.
 
-    Dice that is not defined is an empty cell in the CSV and null in the JSON.
+    What was not measured or is not defined is an empty cell in the CSV and null in the JSON; an infinite distance is
+    ``inf`` in the CSV and null in the JSON, which has no infinity.
     """
     csv_path, json_path = Path(folder) / "scores.csv", Path(folder) / "scores.json"
-    with atomic_path(csv_path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
-        writer.writeheader()
-        writer.writerows(_plain(score) for score in table.scores)
-    write_json(json_path, as_dict(table))
+    _write_csv(csv_path, SCORE_COLUMNS, table.scores)
+    write_json(json_path, as_dict(table, summary, how))
     return csv_path, json_path
 
 
-def as_dict(table: ScoreTable) -> dict[str, Any]:
+def read_scores(path: Path | str) -> list[Score]:
+    """Scores from a scores.csv, or from the cases.csv of a run; columns that are not there were not measured.
+
+    Labels of a cases.csv have names alone; their values here are negative, and their voxels are -1.
+
+    Raises:
+        StoreError: no such file, or not a table of scores.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StoreError(f"{path}: expected a table of scores, found no file")
+    with path.open(newline="", encoding="utf-8") as stream:
+        reader = csv.DictReader(stream)
+        header, rows = tuple(reader.fieldnames or ()), list(reader)
+    if header[: len(CASE_COLUMNS)] == CASE_COLUMNS:
+        return _of_cases(path)
+    needed = ("case_id", "label", "name", "dice", "pred_vox", "ref_vox")
+    lacking = [name for name in needed if name not in header]
+    if lacking or not rows:
+        found = f"none called {lacking[0]}" if lacking else "no row"
+        raise StoreError(f"{path}: expected a scores.csv with the columns {', '.join(needed)}, found {found}")
+    try:
+        return [Score(**{name: _parsed(name, row.get(name)) for name in SCORE_COLUMNS}) for row in rows]
+    except ValueError as error:
+        raise StoreError(f"{path}: expected numbers, found {error}; score again") from error
+
+
+def as_dict(table: ScoreTable, summary: Sequence[LabelSummary], how: Bootstrap) -> dict[str, Any]:
     """JSON-able form of a table."""
+    labels = {score.label: score.name for score in table.scores}
     return {
         "pred": str(table.pred),
         "gt": str(table.gt),
@@ -42,40 +81,113 @@ def as_dict(table: ScoreTable) -> dict[str, Any]:
         "scored": table.n_scored,
         "unscored": table.n_unscored,
         "missing_predictions": list(table.missing),
-        "summary": [_plain(line) for line in table.summary()],
-        "scores": [_plain(score) for score in table.scores],
+        "measures": {
+            "metrics": list(table.measures.metrics),
+            "nsd_mm": {str(label): table.measures.nsd_mm.of(label) for label in labels},
+            "lesion_iou": table.measures.lesion_iou,
+        },
+        "bootstrap": asdict(how),
+        "summary": [
+            {
+                **{k: getattr(line, k) for k in ("label", "name", "both_empty", "only_pred", "only_ref")},
+                **{column: _plain(asdict(average)) for column, average in line.averages.items()},
+                **({"lesions": _plain(asdict(line.lesions))} if line.lesions else {}),
+            }
+            for line in summary
+        ],
+        "scores": [_plain(asdict(score)) for score in table.scores],
         "problems": [asdict(problem) for problem in table.problems],
     }
 
 
-def show_scores(table: ScoreTable, console: Console | None = None, n_worst: int = 5) -> None:
-    """Show mean and standard deviation per label, the worst cases and the problems in the terminal."""
-    (console or Console()).print(Group(_problems(table), _worst_table(table, n_worst), _summary_table(table)))
+def write_paired(
+    lines: Sequence[Paired], how: Bootstrap, folder: Path | str, pred: Path | str, against: Path | str
+) -> tuple[Path, Path]:
+    """Write paired.csv (a row per label and metric) and paired.json (the same with sentences) to `folder`."""
+    csv_path, json_path = Path(folder) / "paired.csv", Path(folder) / "paired.json"
+    _write_csv(csv_path, PAIRED_COLUMNS, lines)
+    results = [{**_plain(asdict(line)), "meaning": sentence(line, how.level)} for line in lines]
+    about = {"pred": str(pred), "against": str(against), "bootstrap": asdict(how), "results": results}
+    write_json(json_path, about)
+    return csv_path, json_path
 
 
-def _plain(row: Score | LabelSummary) -> dict[str, Any]:
-    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(row).items()}
+def show_scores(
+    table: ScoreTable, summary: Sequence[LabelSummary], console: Console | None = None, n_worst: int = 5
+) -> None:
+    """Show means per label with their intervals, the worst cases and the problems in the terminal."""
+    parts: list[RenderableType] = [_problems(table), _worst_table(table, n_worst), _summary_table(table, summary)]
+    if any(line.lesions for line in summary):
+        parts.append(_lesion_table(table, summary))
+    (console or Console()).print(Group(*parts))
 
 
-def _summary_table(table: ScoreTable) -> Table:
-    shown = Table(title=f"Dice of {table.n_scored} of {table.n_references} references", title_justify="left")
-    for name in ("label", "name", "cases", "mean ± sd", "both empty", "prediction only", "reference only"):
-        shown.add_column(name, justify="left" if name == "name" else "right")
-    for line in table.summary():
-        mean = "-" if math.isnan(line.mean) else f"{line.mean:.3f}"
-        sd = "" if math.isnan(line.sd) else f" ± {line.sd:.3f}"
-        counts = (str(n) for n in (line.both_empty, line.only_pred, line.only_ref))
-        shown.add_row(str(line.label), line.name, str(line.n), f"{mean}{sd}", *counts)
-    return shown
+def show_paired(
+    lines: Sequence[Paired], how: Bootstrap, pred: Path | str, against: Path | str, console: Console | None = None
+) -> None:
+    """Show the differences per label and metric, and say what those of Dice mean."""
+    columns = ("name", "metric", "this", "other", "difference", "better : worse", "p (Holm)", "shown")
+    made = _table(f"{pred}, less {against}", columns)
+    for line in lines:
+        digits = COLUMNS[line.column].digits
+        means = (shown(v, digits) for v in (line.mean, line.against))
+        difference = stacked(Estimate(line.difference, line.low, line.high), digits)
+        won, p = f"{line.wins} : {line.losses}", shown(line.p_holm, 3)
+        found = verdict(line, how.level)
+        made.add_row(line.label, COLUMNS[line.column].heading, *means, difference, won, p, found)
+    said = (Text(sentence(line, how.level)) for line in lines if line.column == "dice")
+    (console or Console()).print(Group(made, *said))
+
+
+def shown(value: float | None, digits: int) -> str:
+    """A number in a table for people: a dash for what was not measured or is not defined."""
+    if value is None or math.isnan(value):
+        return "–"
+    return "∞" if math.isinf(value) else f"{value:,.{digits}f}"
+
+
+def stacked(found: Estimate, digits: int) -> str:
+    """A value above its interval."""
+    if math.isnan(found.value):
+        return "–"
+    return f"{shown(found.value, digits)}\n{shown(found.low, digits)} to {shown(found.high, digits)}"
+
+
+def _summary_table(table: ScoreTable, summary: Sequence[LabelSummary]) -> Table:
+    title = f"Mean over {table.n_scored} of {table.n_references} references, with its interval"
+    columns = [c for c in table.measures.columns() if c not in ("f1", "diff_mm3")]
+    made = _table(title, ["label", "name", "cases", *(COLUMNS[c].heading for c in columns), "one-sided"])
+    for line in summary:
+        cells = (stacked(line.averages[c].mean, COLUMNS[c].digits) for c in columns)
+        label = "" if line.label is None else str(line.label)
+        one_sided = f"{line.only_pred}, {line.only_ref}"
+        made.add_row(label, line.name, str(line.averages["dice"].n), *cells, one_sided)
+    return made
+
+
+def _lesion_table(table: ScoreTable, summary: Sequence[LabelSummary]) -> Table:
+    title = f"Lesions (components found at an intersection over union of {table.measures.lesion_iou:g})"
+    made = _table(title, ["name", "references", "predicted", "found", "false", "missed", "precision", "recall", "F1"])
+    for line in summary:
+        if line.lesions:
+            n = line.lesions
+            counts = map(str, (n.ref_lesions, n.pred_lesions, n.tp, n.fp, n.fn))
+            made.add_row(line.name, *counts, *(stacked(e, 2) for e in (n.precision, n.recall, n.f1)))
+    return made
 
 
 def _worst_table(table: ScoreTable, n: int) -> Table:
-    shown = Table(title="Lowest Dice", title_justify="left")
-    for name in ("case", "name", "Dice", "prediction mm³", "reference mm³"):
-        shown.add_column(name, justify="left" if name in ("case", "name") else "right")
+    made = _table("Lowest Dice", ["case", "name", "Dice", "prediction mm³", "reference mm³"])
     for score in table.worst(n):
-        shown.add_row(score.case_id, score.name, f"{score.dice:.3f}", f"{score.pred_mm3:,.0f}", f"{score.ref_mm3:,.0f}")
-    return shown
+        made.add_row(score.case_id, score.name, f"{score.dice:.3f}", f"{score.pred_mm3:,.0f}", f"{score.ref_mm3:,.0f}")
+    return made
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    made = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        made.add_column(name, justify="left" if name in ("case", "name", "metric", "shown") else "right")
+    return made
 
 
 def _problems(table: ScoreTable) -> Text:
@@ -83,3 +195,50 @@ def _problems(table: ScoreTable) -> Text:
         return Text("Every reference was scored.")
     title = f"{table.n_unscored} references not scored ({len(table.missing)} of them without a prediction)"
     return Text(f"{title}\n{problems_table(table.problems)}", style="red" if table.errors else "")
+
+
+def _of_cases(path: Path) -> list[Score]:
+    rows = read_cases(path)
+    labels = list(dict.fromkeys(row.label for row in rows))
+    unknown = Score("", 0, "", math.nan, *(None,) * 4, *(math.nan,) * 3, -1, -1, *(None,) * 8)
+    return [
+        replace(
+            unknown,
+            case_id=row.case,
+            label=labels.index(row.label) - len(labels),
+            name=row.label,
+            dice=row.dice,
+            nsd=row.nsd,
+            pred_mm3=row.pred_mm3,
+            ref_mm3=row.ref_mm3,
+            diff_mm3=row.pred_mm3 - row.ref_mm3,
+        )
+        for row in rows
+    ]
+
+
+def _parsed(name: str, cell: str | None) -> Any:
+    if name in _TEXT:
+        return cell or ""
+    parse: Callable[[str], Any] = int if name in (*_WHOLE, *_COUNTS) else float
+    if cell:
+        return parse(cell)
+    # Dice is measured of every row; an empty cell of another column may be either, and counts for nothing both ways
+    return math.nan if name == "dice" else None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Any]) -> None:
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        writer.writerows([_cell(value) for value in astuple(row)] for row in rows)
+
+
+def _cell(value: Any) -> Any:
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value

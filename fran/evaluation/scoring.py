@@ -2,55 +2,48 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import fmean, stdev
+from typing import Any
 
 import numpy as np
 
-from fran.errors import CaseProblem, DataError, FranError, Severity
+from fran.errors import CaseProblem, FranError
+from fran.evaluation.measures import Measured, Measures, Score, Tolerances, absent, as_score, measure
 from fran.evaluation.origins import as_predicted, renumbered, scheme_beside
-from fran.evaluation.overlap import Overlap, labels_present, overlaps
-from fran.io.volume import EXTENSIONS, Volume, read_volume, stem
+from fran.evaluation.overlap import labels_present
+from fran.evaluation.pairing import label_folder, label_maps, pair, unpaired, unscored
+from fran.io.memory import free_memory
+from fran.io.volume import Volume, read_native_grid, read_volume
+from fran.labels import Remapping
+from fran.parallel.jobs import Failure
+from fran.parallel.local import run_jobs
+from fran.preprocessing.memory import AUTO, fitting_processes, usable_cores
 
 #: Grids further apart than this share of the smallest voxel side are not compared.
 GRID_TOLERANCE_VOXELS = 0.05
+#: Peak memory of a process: both maps, components, surfaces and their indices.
+_BYTES_PER_VOXEL, _WORKER_BYTES = 24, 200_000_000
 
-
-@dataclass(frozen=True)
-class Score:
-    """One label of one case. Dice is NaN when the label is absent from both prediction and reference."""
-
-    case_id: str
-    label: int
-    name: str
-    dice: float
-    pred_mm3: float
-    ref_mm3: float
-    pred_vox: int
-    ref_vox: int
-
-
-@dataclass(frozen=True)
-class LabelSummary:
-    """One label over all scored cases; `mean` and `sd` (n - 1 in the denominator) leave out cases without Dice."""
-
-    label: int
-    name: str
-    n: int
-    mean: float
-    sd: float
-    both_empty: int
-    only_pred: int
-    only_ref: int
+log = logging.getLogger("fran.score")
 
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """What `score_folder` found: rows in the order of case and label, and what could not be scored."""
+    """What `score_folder` found: rows in the order of case and label, and what could not be scored.
+
+    Attributes:
+        pred, gt: the folders.
+        scores: a row per case and label.
+        problems: errors, warnings and notes.
+        n_references, n_scored: references, and how many of them have scores.
+        missing: references without a prediction.
+        files: (prediction, reference) of each scored case.
+        measures: what was measured.
+    """
 
     pred: Path
     gt: Path
@@ -59,6 +52,8 @@ class ScoreTable:
     n_references: int
     n_scored: int
     missing: tuple[str, ...]
+    files: Mapping[str, tuple[Path, Path]] = field(default_factory=dict)
+    measures: Measures = field(default_factory=Measures)
 
     @property
     def n_unscored(self) -> int:
@@ -70,17 +65,39 @@ class ScoreTable:
         """Problems that kept references from being scored; all missing predictions are one of them."""
         return tuple(p for p in self.problems if p.severity == "error")
 
-    def summary(self) -> list[LabelSummary]:
-        """One line a label, in the order of label values."""
-        by_label: dict[int, list[Score]] = defaultdict(list)
-        for score in self.scores:
-            by_label[score.label].append(score)
-        return [_summarise(by_label[label]) for label in sorted(by_label)]
-
     def worst(self, n: int = 5) -> list[Score]:
         """The `n` lowest Dice values, worst first."""
         defined = (s for s in self.scores if not math.isnan(s.dice))
         return sorted(defined, key=lambda s: (s.dice, s.case_id, s.label))[:n]
+
+
+@dataclass(frozen=True)
+class CaseJob:
+    """A case to score, in this or another process.
+
+    Attributes:
+        case_id: for its rows.
+        pred, ref: files.
+        measures: what to measure.
+        translation: of the reference's values, where they are raw ones.
+        only: labels that can be compared; None: all.
+    """
+
+    case_id: str
+    pred: Path
+    ref: Path
+    measures: Measures
+    translation: Remapping | None
+    only: frozenset[int] | None
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """Labels found in either map; `found` is None where the case could not be scored."""
+
+    found: Mapping[int, Measured] | None
+    voxel_mm3: float
+    problem: CaseProblem | None
 
 
 def score_folder(
@@ -89,6 +106,10 @@ def score_folder(
     names: Mapping[int, str] | None = None,
     on_case: Callable[[int, int], None] | None = None,
     datasource: str | None = None,
+    *,
+    measures: Measures | None = None,
+    nsd_mm: Any = None,
+    num_processes: int = 1,
 ) -> ScoreTable:
     """Compare every reference label map in `gt` with the prediction of the same case in `pred`.
 
@@ -99,6 +120,9 @@ def score_folder(
         on_case: called with (cases done, cases in all).
         datasource: the references are raw label maps of this datasource, one of several that the model was trained on:
             their values are translated, and labels that it does not annotate are left out.
+        measures: what to measure; everything by default.
+        nsd_mm: tolerance of the NSD as `Tolerances.parse` reads it, in place of that in `measures`.
+        num_processes: over cases; -1: as many as cores and memory allow.
 
     Returns:
         One row per case and label, for every label that occurs in any prediction or reference. References without a
@@ -106,51 +130,80 @@ def score_folder(
 
     Raises:
         DataError: one of the folders is missing or there is nothing to score.
-        ConfigError: the predictions' labels are not made of `datasource`.
+        ConfigError: the predictions' labels are not made of `datasource`, or a tolerance is for no label.
     """
-    pred, gt = Path(pred), _label_folder(Path(gt))
-    pairs, missing, extra = _pair(_label_maps(pred), _label_maps(gt))
+    pred, gt = Path(pred), label_folder(Path(gt))
+    pairs, missing, extra = pair(label_maps(pred), label_maps(gt))
     scheme = scheme_beside([p for _, p, _ in pairs])
-    translation = as_predicted(scheme, datasource) if datasource else None
-    problems = _unpaired(pred, gt, missing, extra) + ([] if datasource else renumbered(scheme, pred))
-    spaces: dict[str, tuple[dict[int, Overlap], float]] = {}
-    labels: set[int] = set(translation[1] if translation else names or ())
-    for done, (case_id, pred_file, gt_file) in enumerate(pairs, start=1):
-        try:
-            pred_lm, ref_lm = read_volume(pred_file, role="lm"), read_volume(gt_file, role="lm")
-            problem = _grid_problem(case_id, pred_lm, ref_lm)
-            if problem is None or problem.severity != "error":
-                if translation:
-                    ref_lm = replace(ref_lm, array=translation[0].apply(ref_lm.array))
-                spaces[case_id] = _compare(pred_lm, ref_lm, translation[1] if translation else None)
-                labels |= set(spaces[case_id][0])
-        except FranError as error:
-            problem = _unscored(case_id, pred_file, "readable label maps", str(error))
-        if problem is not None:
-            problems.append(problem)
-        if on_case is not None:
-            on_case(done, len(pairs))
     known = {**(scheme.names if scheme else {}), **(names or {})}
-    rows = [
-        _row(case_id, label, known.get(label, f"label_{label}"), found.get(label, Overlap(0, 0, 0)), voxel_mm3)
-        for case_id, (found, voxel_mm3) in spaces.items()
-        for label in sorted(labels)
-    ]
-    n_references = len(pairs) + len(missing)
-    return ScoreTable(pred, gt, tuple(rows), tuple(problems), n_references, len(spaces), tuple(missing))
+    measures = measures or Measures()
+    if nsd_mm is not None:
+        measures = replace(measures, nsd_mm=Tolerances.parse(nsd_mm, known))
+    translation, only = as_predicted(scheme, datasource) if datasource else (None, None)
+    problems = unpaired(pred, gt, missing, extra) + ([] if datasource else renumbered(scheme, pred))
+    jobs = [CaseJob(case_id, p, r, measures, translation, only) for case_id, p, r in pairs]
+    results: dict[str, CaseResult] = {}
+    for index, result in run_jobs(score_case, jobs, _processes(jobs, num_processes)):
+        results[jobs[index].case_id] = _crashed(jobs[index], result) if isinstance(result, Failure) else result
+        if on_case is not None:
+            on_case(len(results), len(jobs))
+    labels = set(only if only is not None else names or ())
+    labels |= {label for result in results.values() for label in result.found or ()}
+    scored = [job for job in jobs if results[job.case_id].found is not None]
+    rows = []
+    for job in scored:
+        result = results[job.case_id]
+        for label in sorted(labels):
+            found = (result.found or {}).get(label, absent(measures))
+            name = known.get(label, f"label_{label}")
+            rows.append(as_score(job.case_id, label, name, found, result.voxel_mm3, measures.metrics))
+    problems += [results[job.case_id].problem for job in jobs if results[job.case_id].problem]  # type: ignore[misc]
+    return ScoreTable(
+        pred,
+        gt,
+        tuple(rows),
+        tuple(problems),
+        n_references=len(pairs) + len(missing),
+        n_scored=len(scored),
+        missing=tuple(missing),
+        files={job.case_id: (job.pred, job.ref) for job in scored},
+        measures=measures,
+    )
 
 
-def case_id_of(file_stem: str) -> str:
-    """Case id of a name ``{project_title}_{case_id}[_more]``; the whole name when it has no such parts."""
-    parts = file_stem.split("_")
-    return parts[1] if len(parts) > 1 and parts[1] else file_stem
+def score_case(job: CaseJob) -> CaseResult:
+    """Read both maps and measure every label that is in either of them."""
+    try:
+        pred, ref = read_volume(job.pred, role="lm"), read_volume(job.ref, role="lm")
+    except FranError as error:
+        return CaseResult(None, 0.0, unscored(job.case_id, job.pred, "readable label maps", str(error)))
+    problem = _grid_problem(job.case_id, pred, ref)
+    if problem is not None and problem.severity == "error":
+        return CaseResult(None, 0.0, problem)
+    array = ref.array if job.translation is None else job.translation.apply(ref.array)
+    present = labels_present(pred.array) | labels_present(array)
+    labels = sorted(present if job.only is None else present & job.only)
+    spacing_mm = ref.grid.spacing_mm
+    return CaseResult(measure(pred.array, array, labels, spacing_mm, job.measures), float(np.prod(spacing_mm)), problem)
 
 
-def _compare(pred: Volume, ref: Volume, only: frozenset[int] | None) -> tuple[dict[int, Overlap], float]:
-    """Overlaps per label present in either map (and in `only`), and the volume of the reference's voxels in mm3."""
-    present = labels_present(pred.array) | labels_present(ref.array)
-    labels = sorted(present if only is None else present & only)
-    return overlaps(pred.array, ref.array, labels), float(np.prod(ref.grid.spacing_mm))
+def _processes(jobs: Sequence[CaseJob], wanted: int) -> int:
+    if wanted != AUTO:
+        return wanted
+    voxels = [1]
+    for job in jobs:
+        try:
+            voxels.append(math.prod(read_native_grid(job.ref).shape))
+        except FranError:
+            continue  # said when the case is read
+    need = _WORKER_BYTES + _BYTES_PER_VOXEL * max(voxels)
+    return fitting_processes([need], free_memory(), usable_cores())
+
+
+def _crashed(job: CaseJob, failure: Failure) -> CaseResult:
+    log.error("%s: %s\n%s", job.case_id, failure.message, failure.trace)
+    problem = unscored(job.case_id, job.pred, "a score", f"{failure.kind}: {failure.message}")
+    return CaseResult(None, 0.0, problem)
 
 
 def _grid_problem(case_id: str, pred: Volume, ref: Volume) -> CaseProblem | None:
@@ -169,111 +222,4 @@ def _grid_problem(case_id: str, pred: Volume, ref: Volume) -> CaseProblem | None
         if small
         else "predict on the image that the reference belongs to",
         severity="warning" if small else "error",
-    )
-
-
-def _row(case_id: str, label: int, name: str, found: Overlap, voxel_mm3: float) -> Score:
-    return Score(
-        case_id=case_id,
-        label=label,
-        name=name,
-        dice=found.dice,
-        pred_mm3=found.pred_vox * voxel_mm3,
-        ref_mm3=found.ref_vox * voxel_mm3,
-        pred_vox=found.pred_vox,
-        ref_vox=found.ref_vox,
-    )
-
-
-def _summarise(scores: Sequence[Score]) -> LabelSummary:
-    dice = [s.dice for s in scores if not math.isnan(s.dice)]
-    return LabelSummary(
-        label=scores[0].label,
-        name=scores[0].name,
-        n=len(dice),
-        mean=fmean(dice) if dice else math.nan,
-        sd=stdev(dice) if len(dice) > 1 else math.nan,
-        both_empty=sum(not s.pred_vox and not s.ref_vox for s in scores),
-        only_pred=sum(bool(s.pred_vox) and not s.ref_vox for s in scores),
-        only_ref=sum(not s.pred_vox and bool(s.ref_vox) for s in scores),
-    )
-
-
-def _label_folder(folder: Path) -> Path:
-    return folder / "lms" if (folder / "lms").is_dir() else folder
-
-
-def _label_maps(folder: Path) -> dict[str, Path]:
-    """Label maps of a folder by stem; two formats of one stem are refused, for nobody could say which was scored."""
-    if not folder.is_dir():
-        raise DataError(
-            f"{folder}: expected a folder of label maps, found {'a file' if folder.exists() else 'nothing'}"
-        )
-    files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not path.name.lower().endswith(EXTENSIONS):
-            continue
-        if stem(path) in files:
-            raise DataError(
-                f"{folder}: expected one file a case, found {files[stem(path)].name} and {path.name}; remove one"
-            )
-        files[stem(path)] = path
-    if not files:
-        raise DataError(f"{folder}: expected label maps ({', '.join(EXTENSIONS)}), found none")
-    return files
-
-
-def _pair(
-    preds: Mapping[str, Path], refs: Mapping[str, Path]
-) -> tuple[list[tuple[str, Path, Path]], list[str], list[str]]:
-    """Pairs by equal name first, then by case id where that is unique on both sides; names left on either side."""
-    by_id = _unique_ids(s for s in preds if s not in refs)
-    ref_ids = _unique_ids(s for s in refs if s not in preds)
-    pairs, missing, used = [], [], set()
-    for name, ref in refs.items():
-        partner = name if name in preds else by_id.get(case_id_of(name)) if name in ref_ids.values() else None
-        if partner is None:
-            missing.append(name)
-        else:
-            used.add(partner)
-            pairs.append((name, preds[partner], ref))
-    return pairs, missing, sorted(set(preds) - used)
-
-
-def _unpaired(pred: Path, gt: Path, missing: Sequence[str], extra: Sequence[str]) -> list[CaseProblem]:
-    """One problem for all references without a prediction, and one note for all predictions without a reference."""
-    problems = []
-    if missing:
-        expected = f"a prediction of the same name or case id in {pred}"
-        step = "predict these cases, or remove their references"
-        problems.append(_unscored(_count(missing), gt, expected, f"none for {', '.join(missing)}", step))
-    if extra:
-        expected = f"a reference of the same name or case id in {gt}"
-        step = "nothing, unless they should be scored"
-        problems.append(_unscored(_count(extra), pred, expected, f"none for {', '.join(extra)}", step, "note"))
-    return problems
-
-
-def _count(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{len(names)} cases"
-
-
-def _unique_ids(stems: Iterable[str]) -> dict[str, str]:
-    found: dict[str, list[str]] = defaultdict(list)
-    for name in stems:
-        found[case_id_of(name)].append(name)
-    return {case_id: stems[0] for case_id, stems in found.items() if len(stems) == 1}
-
-
-def _unscored(
-    case_id: str, path: Path, expected: str, found: str, next_step: str = "", severity: Severity = "error"
-) -> CaseProblem:
-    return CaseProblem(
-        case_id=case_id,
-        path=str(path),
-        what="not scored",
-        expected=expected,
-        found=found,
-        next_step=next_step or "repair or predict this case again, then score again",
-        severity=severity,
     )

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fran.errors import ConfigError, FranError, SettingProblem
+from fran.evaluation.intervals import Bootstrap
 from fran.projects.project import Project
 from fran.tracking.cv_groups import CvGroup, chosen, group_for
 from fran.tracking.runs import RunRecord, in_training, records
 from fran.workflows import train
-from fran.workflows.cv_show import Bootstrap, collect
+from fran.workflows.cv_show import collect
 from fran.workflows.entry import Job, compose_job, run_verb
 from fran.workflows.projects import existing_project
 from fran.workflows.run_tracking import cv_folder, identity_record, settings_of

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import yaml
 from fran.errors import ConfigError, SettingProblem, StoreError
 from fran.evaluation.cross_validation import CvSummary, FoldScores, summarise_folds
 from fran.evaluation.cv_report import as_dict, metrics_of, table_of, write_summary
+from fran.evaluation.intervals import Bootstrap
 from fran.io.case_table import FILE, read_cases
 from fran.projects.project import Project
 from fran.tracking.cv_groups import CvGroup, chosen, find_group, groups_in
@@ -29,15 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 log = logging.getLogger("fran.cv")
-
-
-@dataclass(frozen=True)
-class Bootstrap:
-    """How intervals are made."""
-
-    level: float = 0.95
-    samples: int = 10_000
-    seed: int = 0
 
 
 def cv_show(job: Job[CvShowConfig]) -> None:

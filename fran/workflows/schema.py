@@ -374,10 +374,18 @@ class ScoreConfig:
     """`fran score`."""
 
     pred: str = MISSING
-    gt: str = MISSING
+    gt: str | None = None
+    against: str | None = None
     datasource: str | None = None
     output: str | None = None
     labels: Any = None  # a command line cannot put whole-number keys into a typed dict; see label_names
+    metrics: list[str] = field(default_factory=list)
+    nsd_mm: Any = 2.0  # or by label
+    lesion_iou: float = 0.1
+    num_processes: int = -1
+    level: float = 0.95
+    samples: int = 10_000
+    seed: int = 0
 
 
 @dataclass

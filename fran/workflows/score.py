@@ -1,33 +1,132 @@
-"""`fran score`: predictions against references."""
+"""`fran score`: predictions against references, and against other predictions."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from fran.errors import CaseProblem, CasesFailed, SettingProblem
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.schema import ScoreConfig, label_names
 
+if TYPE_CHECKING:
+    from fran.evaluation.intervals import Bootstrap
+    from fran.evaluation.measures import Score
+    from fran.evaluation.paired import Paired
+    from fran.evaluation.scoring import ScoreTable
+
+TABLE = ".csv"
 log = logging.getLogger("fran.score")
 
 
+@dataclass(frozen=True)
+class Side:
+    """One of the predictions that are compared: their rows, and what stands behind them where they were measured."""
+
+    scores: Sequence[Score]
+    table: ScoreTable | None
+
+    @property
+    def errors(self) -> tuple[CaseProblem, ...]:
+        """What kept references from being scored."""
+        return self.table.errors if self.table else ()
+
+
 def score(job: Job[ScoreConfig]) -> None:
-    """Score, show the table, write it as CSV and JSON; references without a score are an error at the end."""
-    from fran.errors import CasesFailed
+    """Score, compare, show the tables and write them; references without a score are an error at the end."""
+    from fran.evaluation.intervals import Bootstrap
     from fran.evaluation.report import show_scores, write_scores
+    from fran.evaluation.summary import summarise
+
+    config = job.config
+    how = Bootstrap(config.level, config.samples, config.seed)
+    folder = Path(config.output or (config.pred if not _is_table(config.pred) else Path(config.pred).parent))
+    ours = _side(config, config.pred, "score")
+    theirs = _side(config, config.against, "score against") if config.against else None
+    written: list[Path] = []
+    summary = summarise(ours.scores, ours.table.measures, how) if ours.table else []
+    if ours.table:
+        show_scores(ours.table, summary)
+        written += write_scores(ours.table, summary, how, folder)
+    if theirs:
+        written += _compare(config, ours, theirs, how, folder)[1]
+    log.info("written: %s", ", ".join(map(str, written)))
+    errors = (*ours.errors, *(theirs.errors if theirs else ()))
+    if errors:
+        tables = [side.table for side in (ours, theirs) if side and side.table]
+        n = sum(table.n_unscored for table in tables)
+        raise CasesFailed(f"{n} of {sum(t.n_references for t in tables)} references could not be scored", errors)
+
+
+def check(config: ScoreConfig) -> list[SettingProblem]:
+    """Settings that cannot work, before any work."""
+    from fran.evaluation.measures import check_metrics
+
+    found = []
+    unknown = check_metrics(config.metrics)
+    if unknown:
+        found.append(SettingProblem("metrics", config.metrics, unknown))
+    folders = [p for p in (config.pred, config.against) if p and not _is_table(p)]
+    if config.gt is None and folders:
+        found.append(SettingProblem("gt", None, f"the folder of references to score {folders[0]} against"))
+    if config.against is None and _is_table(config.pred):
+        expected = "a folder of label maps; or add against=, to compare this table with another"
+        found.append(SettingProblem("pred", config.pred, expected))
+    for key, good, expected in (
+        ("lesion_iou", 0 <= config.lesion_iou <= 1, "a share from 0 (any common voxel) to 1"),
+        ("level", 0 < config.level < 1, "a coverage between 0 and 1, such as 0.95"),
+        ("samples", config.samples >= 1, "1 or more"),
+        ("num_processes", config.num_processes >= 1 or config.num_processes == -1, "1 or more, or -1 for all that fit"),
+    ):
+        if not good:
+            found.append(SettingProblem(key, getattr(config, key), expected))
+    return found
+
+
+def _is_table(path: str) -> bool:
+    return path.lower().endswith(TABLE)
+
+
+def _side(config: ScoreConfig, pred: str, title: str) -> Side:
+    from fran.evaluation.measures import Measures
+    from fran.evaluation.report import read_scores
     from fran.evaluation.scoring import score_folder
     from fran.workflows.terminal import counting
 
-    config = job.config
-    with counting("score") as on_case:
-        table = score_folder(Path(config.pred), Path(config.gt), label_names(config.labels), on_case, config.datasource)
-    show_scores(table)
-    csv_path, json_path = write_scores(table, Path(config.output or config.pred))
-    log.info("written: %s and %s", csv_path, json_path.name)
-    if table.errors:
-        raise CasesFailed(f"{table.n_unscored} of {table.n_references} references could not be scored", table.errors)
+    if _is_table(pred):
+        return Side(read_scores(pred), None)
+    assert config.gt is not None
+    measures = Measures(tuple(dict.fromkeys(config.metrics)), lesion_iou=config.lesion_iou)
+    with counting(title) as on_case:
+        table = score_folder(
+            pred,
+            config.gt,
+            label_names(config.labels),
+            on_case,
+            config.datasource,
+            measures=measures,
+            nsd_mm=config.nsd_mm,
+            num_processes=config.num_processes,
+        )
+    return Side(table.scores, table)
+
+
+def _compare(
+    config: ScoreConfig, ours: Side, theirs: Side, how: Bootstrap, folder: Path
+) -> tuple[list[Paired], tuple[Path, Path]]:
+    from fran.evaluation.measures import COLUMNS
+    from fran.evaluation.paired import compare
+    from fran.evaluation.report import show_paired, write_paired
+
+    assert config.against is not None
+    lines = compare(ours.scores, theirs.scores, [name for name, m in COLUMNS.items() if m.better], how)
+    show_paired(lines, how, config.pred, config.against)
+    return lines, write_paired(lines, how, folder, config.pred, config.against)
 
 
 def main() -> None:
     """Entry of `fran score` and scripts/score.py."""
-    run_verb("score", ScoreConfig, score)
+    run_verb("score", ScoreConfig, score, check)

@@ -12,8 +12,11 @@ import pytest
 from rich.console import Console
 
 from fran.errors import ConfigError, DataError
-from fran.evaluation.report import show_scores, write_scores
+from fran.evaluation.intervals import Bootstrap
+from fran.evaluation.measures import Measures, Tolerances
+from fran.evaluation.report import read_scores, show_scores, write_scores
 from fran.evaluation.scoring import score_folder
+from fran.evaluation.summary import summarise
 from fran.geometry import Grid, Reorientation
 from fran.io.volume import write_label_map
 
@@ -58,9 +61,6 @@ def test_rows_and_summary(folders: tuple[Path, Path]) -> None:
     assert first.ref_mm3 == pytest.approx(12 * 0.8 * 1.2 * 3.0, rel=1e-5)
     assert by_key["kits_1", 2].dice == 0
     assert math.isnan(by_key["kits_2", 2].dice)
-    kidney, tumour = table.summary()
-    assert (kidney.n, kidney.mean, kidney.sd) == (2, pytest.approx(0.75), pytest.approx(0.5 / math.sqrt(2)))
-    assert (tumour.n, tumour.mean, tumour.both_empty, tumour.only_ref) == (1, 0, 1, 1)
     assert [s.dice for s in table.worst(2)] == [0, 0.5]
 
 
@@ -123,20 +123,67 @@ def test_folders_that_cannot_be_scored(folders: tuple[Path, Path], tmp_path: Pat
         score_folder(pred, folders[1])
 
 
+HOW = Bootstrap(samples=200)
+
+
 def test_reports(folders: tuple[Path, Path], tmp_path: Path) -> None:
     table = score_folder(*folders, names={1: "kidney", 2: "tumour"})
-    csv_path, json_path = write_scores(table, tmp_path / "out")
+    summary = summarise(table.scores, table.measures, HOW)
+    csv_path, json_path = write_scores(table, summary, HOW, tmp_path / "out")
     rows = list(csv.DictReader(csv_path.open()))
     assert [r["dice"] for r in rows] == ["0.5", "0.0", "1.0", ""]
-    stored = json.loads(json_path.read_text())
+    assert [r["hd95_mm"][:3] for r in rows] == ["0.8", "inf", "0.0", ""]
+    stored = json.loads(json_path.read_text(), parse_constant=pytest.fail)
     assert (stored["references"], stored["missing_predictions"], stored["unscored"]) == (3, ["kits_3"], 1)
     assert stored["scores"][3]["dice"] is None
-    console = Console(record=True, width=100, file=(tmp_path / "log").open("w"))
-    show_scores(table, console)
+    assert stored["summary"][1]["hd95_mm"]["infinite"] == 1
+    console = Console(record=True, width=200, file=(tmp_path / "log").open("w"))
+    show_scores(table, summary, console)
     shown = console.export_text()
-    assert "0.750 ± 0.354" in shown
+    assert "0.500 to 1.000" in shown
     assert "kits_3" in shown
     assert "2 of 3 references" in shown
+
+
+def test_a_table_is_read_back_as_it_was(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    for measures in (Measures(), Measures(("nsd",))):
+        table = score_folder(*folders, names={1: "kidney", 2: "tumour"}, measures=measures)
+        csv_path, _ = write_scores(table, summarise(table.scores, measures, HOW), HOW, tmp_path)
+        back = [{k: v for k, v in vars(s).items() if not _nothing(v)} for s in read_scores(csv_path)]
+        assert back == [{k: v for k, v in vars(s).items() if not _nothing(v)} for s in table.scores]
+
+
+def _nothing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def test_only_what_was_asked_for_is_measured(folders: tuple[Path, Path]) -> None:
+    everything = score_folder(*folders).scores
+    alone = score_folder(*folders, measures=Measures(("nsd",))).scores
+    assert [s.dice for s in alone[:3]] == [s.dice for s in everything[:3]]
+    assert [s.nsd for s in alone[:3]] == [s.nsd for s in everything[:3]] != [1, 1, 1]
+    assert {s.hd95_mm for s in alone} == {s.tp for s in alone} == {s.f1 for s in alone} == {None}
+    assert everything[0].tp == 1
+
+
+def test_tolerances_by_name_and_value(folders: tuple[Path, Path]) -> None:
+    names = {1: "kidney", 2: "tumour"}
+    assert Tolerances.parse({"kidney": 0.5, 2: 1, "rest": 4}, names) == Tolerances(4.0, {1: 0.5, 2: 1.0})
+    assert Tolerances.parse({"1": 3}, {}).of(9) == 2.0
+    strict, loose = (score_folder(*folders, names=names, nsd_mm=mm).scores[0].nsd for mm in ({"kidney": 0.5}, 1))
+    assert 0 < strict < loose == 1
+    for bad, words in (({"liver": 1}, "choices: kidney, tumour"), ("far", "found far"), ({"kidney": -1}, "found -1")):
+        with pytest.raises(ConfigError, match=words):
+            Tolerances.parse(bad, names)
+
+
+@pytest.mark.slow
+def test_processes_change_nothing(folders: tuple[Path, Path]) -> None:
+    (folders[0] / "kits_3.nii.gz").write_bytes(b"")
+    seen: list[tuple[int, int]] = []
+    apart = score_folder(*folders, num_processes=2, on_case=lambda *done: seen.append(done))
+    assert repr(apart) == repr(score_folder(*folders, num_processes=1))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_many_missing_predictions_are_one_problem_that_names_them(folders: tuple[Path, Path]) -> None:

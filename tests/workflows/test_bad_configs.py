@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fran.workflows import infer, train
+from fran.workflows import infer, score, train
 from fran.workflows.entry import refusal
 from fran.workflows.schema import InferConfig, PreprocessVerbConfig, ScoreConfig, TrainConfig
 
@@ -20,7 +20,7 @@ VERBS: dict[str, tuple[Any, ...]] = {
     "train": (TrainConfig, train.check),
     "preprocess": (PreprocessVerbConfig, lambda config: ()),
     "infer": (InferConfig, infer.check),
-    "score": (ScoreConfig, lambda config: ()),
+    "score": (ScoreConfig, score.check),
 }
 
 
@@ -235,7 +235,7 @@ TRAINING = [
     typed("spacing=[1,1]|patch_overlap=2|expand_by=-1|fold=-3|mode=l", "5 settings cannot work", verb="train"),
     typed("runs=[]|input=x", "one run at least", verb="infer"),
     typed("runs=[x]", "input: expected a value", verb="infer"),
-    typed("pred=here", "gt: expected a value", verb="score"),
+    typed("pred=here", "gt = None", "folder of references", verb="score"),
 ]
 ALL = [*SPACING, *PATCH, *NUMBERS, *MODES, *SOURCES, *REMAPPING, *NAMES, *FILES, *TRAINING]
 
