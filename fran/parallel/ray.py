@@ -18,6 +18,7 @@ from fran.parallel.jobs import ONE_THREAD, WORKER_DIED, Failure, Job, Result, at
 
 _STORE_BYTES = 200_000_000  # results are small; Ray would take a third of the memory for them
 _ANSWER_SECONDS = 10.0
+_SIZES = ("num_cpus", "num_gpus", "object_store_memory", "include_dashboard", "resources")
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,7 @@ class RayCluster:
         """Results as they come; at most `num_processes` jobs at a time, one CPU each."""
         if not jobs:
             return
-        ray = _ray()
-        with _connected(ray, self.address, num_processes):
+        with connected(self.address, num_cpus=max(num_processes, 1)) as ray:
             # a job that kills its worker would kill the next one too
             remote = ray.remote(num_cpus=1, max_retries=0)(_single_threaded)
             waiting = iter(enumerate(jobs))
@@ -76,24 +76,36 @@ def _first(ray: Any, running: dict[Any, int]) -> tuple[int, Any]:
 
 
 @contextmanager
-def _connected(ray: Any, address: str, num_cpus: int) -> Iterator[None]:
-    """A connection for the time of the block; one that is there already is used and kept."""
+def connected(address: str, setting: str = "ray_address", **own: Any) -> Iterator[Any]:
+    """The module ``ray``, connected for the time of the block; a connection that is there already is used and kept.
+
+    Args:
+        address: see `RayCluster`.
+        setting: that it comes from, for messages.
+        own: further arguments of ``ray.init``; sizes count for a cluster that is started here, others have theirs.
+
+    Raises:
+        ConfigError: Ray is not installed, or no cluster answers.
+    """
+    ray = _ray()
     if ray.is_initialized():
-        yield
+        yield ray
         return
-    _check_reachable(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
-    own = {"num_cpus": max(num_cpus, 1), "object_store_memory": _STORE_BYTES, "include_dashboard": False}
+    _check_reachable(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address, setting)
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    sizes = {"object_store_memory": _STORE_BYTES, "include_dashboard": False} if address == "local" else {}
+    stated = {k: v for k, v in own.items() if v is not None and (address == "local" or k not in _SIZES)}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **(own if address == "local" else {}))
+        ray.init(address=address, **quiet | sizes | stated)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise _no_cluster(address, error) from error
+        raise _no_cluster(address, error, setting) from error
     try:
-        yield
+        yield ray
     finally:
         ray.shutdown()
 
 
-def _check_reachable(address: str) -> None:
+def _check_reachable(address: str, setting: str) -> None:
     """Ray itself goes on asking an address where nobody answers for minutes."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if not port.isdecimal():
@@ -101,14 +113,14 @@ def _check_reachable(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), _ANSWER_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise _no_cluster(address, error) from error
+        raise _no_cluster(address, error, setting) from error
 
 
-def _no_cluster(address: str, error: Exception) -> ConfigError:
+def _no_cluster(address: str, error: Exception, setting: str) -> ConfigError:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return ConfigError(
-        f"ray_address: expected a Ray cluster at '{address}', found none ({reason}); start one with "
-        "`ray start --head`, or set ray_address=local"
+        f"{setting}: expected a Ray cluster at '{address}', found none ({reason}); start one with "
+        f"`ray start --head`, or set {setting}=local"
     )
 
 
@@ -117,7 +129,7 @@ def _ray() -> Any:
         import ray
     except ImportError as error:
         raise ConfigError(
-            "backend: expected Ray to be installed for backend=ray, found none; pip install 'fran[ray]', or set "
-            "backend=local"
+            "backend=ray, hydra/launcher=ray: expected Ray to be installed, found none; pip install 'fran[ray]', or "
+            "leave them away"
         ) from error
     return ray

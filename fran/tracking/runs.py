@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import logging
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -106,24 +107,45 @@ def records(runs_folder: Path | str) -> list[RunRecord]:
     return sorted(found, key=lambda record: (record.started_at, record.name))
 
 
-@contextmanager
-def training_lock(run_folder: Path | str) -> Iterator[None]:
-    """Hold a run while it is trained. The operating system lets go of it when the process ends, however it ends.
+def training_lock(run_folder: Path | str) -> AbstractContextManager[None]:
+    """Hold a run while it is trained; see `held`.
 
     Raises:
         StoreError: another process trains the run.
     """
-    with (Path(run_folder) / LOCK).open("a+") as stream:
-        if not _locked(stream.fileno()):
-            raise StoreError(
-                f"run: {Path(run_folder).name} is being trained by another process; wait for it, or end it first"
-            )
-        yield
+    run_folder = Path(run_folder)
+    reason = f"run: {run_folder.name} is being trained by another process; wait for it, or end it first"
+    return held(run_folder / LOCK, reason)
 
 
 def in_training(run_folder: Path | str) -> bool:
     """Whether a process holds the run now."""
-    path = Path(run_folder) / LOCK
+    return is_held(Path(run_folder) / LOCK)
+
+
+@contextmanager
+def held(path: Path, reason: str, patience_s: float = 0.3) -> Iterator[None]:
+    """Hold a lock file. The operating system lets go of it when the process ends, however it ends.
+
+    Args:
+        path: of the file, which stays.
+        reason: message when another process holds it.
+        patience_s: how long to try; whoever looks whether it is held holds it for an instant.
+
+    Raises:
+        StoreError: another process holds it.
+    """
+    with path.open("a+") as stream:
+        end = time.monotonic() + patience_s
+        while not _locked(stream.fileno()):
+            if time.monotonic() > end:
+                raise StoreError(reason)
+            time.sleep(0.1)
+        yield
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds a lock file now."""
     if not path.is_file():
         return False
     with path.open("a+") as stream:

@@ -218,7 +218,7 @@ class Range(Domain):
             return _even(rng, self.low, self.high)
         low, step = Decimal(str(self.low)), Decimal(str(self.step))
         count = math.floor((Decimal(str(self.high)) - low) / step)
-        value = low + step * int(rng.integers(count + 1))
+        value = low + step * int(rng.integers(0, count + 1))
         whole = isinstance(self.low, int) and isinstance(self.step, int)
         return int(value) if whole else float(value)
 

@@ -11,7 +11,7 @@ As yaml::
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -61,9 +61,13 @@ class Space:
 
     def sample(self, rng: np.random.Generator) -> dict[str, Any]:
         """One value for each searched key, in the order in which they stand."""
+        return self.sample_each(lambda key: rng)
+
+    def sample_each(self, generator: Callable[[str], np.random.Generator]) -> dict[str, Any]:
+        """As `sample`, with a generator for each key."""
         drawn: dict[str, Any] = {}
         for key in self._order:
-            drawn[key] = self.entries[key].domain.draw(rng, drawn)
+            drawn[key] = self.entries[key].domain.draw(generator(key), drawn)
         return {key: drawn[key] for key in self.entries if key in drawn}
 
     @classmethod

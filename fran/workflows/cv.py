@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from fran.workflows.entry import Job, compose_job, run_verb
 from fran.workflows.projects import existing_project
 from fran.workflows.run_tracking import cv_folder, identity_record, settings_of
 from fran.workflows.schema import CvConfig, TrainConfig
+from fran.workflows.sweep_grid import free_memory
 from fran.workflows.terminal import say, show_table
 
 BY_DATASOURCE = "datasources"
@@ -120,17 +120,8 @@ def _train(fold: FoldPlan, group: CvGroup) -> bool:
         log.error("fold %s of %s failed: %s", fold.record.fold, group.name, error)
         return False
     finally:
-        _free_memory()
+        free_memory()
     return True
-
-
-def _free_memory() -> None:
-    """Give back what the fold before has left behind, most of all on a GPU."""
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def _say_plan(folds: Sequence[FoldPlan]) -> None:

@@ -88,6 +88,7 @@ def run_verb(
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
     def run(config: DictConfig) -> None:
+        register()  # a launcher may have brought this function to another process
         try:
             job = _job(config, HydraConfig.get(), schema)  # type: ignore[arg-type]
             if not look_only:
@@ -109,7 +110,7 @@ def run_verb(
         sys.exit(failed.status)
     except (FranError, *_COMPOSING) as error:
         sys.stderr.write(f"error: {error if isinstance(error, FranError) else explain(error)}\n")
-        sys.exit(2)
+        sys.exit(error.status if isinstance(error, FranError) else 2)
     sys.exit(0)
 
 

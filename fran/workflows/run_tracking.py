@@ -233,6 +233,7 @@ def _tags(job: Job[TrainConfig], spec: TrainSpec, record: RunRecord) -> dict[str
         "patch": "x".join(map(str, spec.patch_size)),
         "labels": ", ".join(spec.data.labels.channel_names[1:]),
         "preset": str(job.choices.get("preset") or ""),
+        "sweep": job.config.sweep or "",
         "cases": f"{len(spec.data.train_ids)} train, {len(spec.data.val_ids)} val",
         "settings_digest": record.settings_digest,
         "folds_digest": record.folds_digest,

@@ -155,6 +155,8 @@ class TrainConfig(Plan):
     resume: str | None = None
     init_from: str | None = None
     find_batch_size: bool = False
+    sweep: str | None = None
+    search: str | None = None
 
 
 @dataclass

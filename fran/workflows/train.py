@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ from fran.workflows.run_tracking import Tracking, track
 from fran.workflows.schema import TrainConfig
 
 if TYPE_CHECKING:
+    from pytorch_lightning.callbacks import Callback
+
     from fran.projects.database import CaseRow
     from fran.projects.project import Project
     from fran.projects.splits import Split
@@ -35,13 +38,21 @@ log = logging.getLogger("fran.train")
 OVERRIDES = "overrides.json"
 
 
-def train(job: Job[TrainConfig], run_folder: Path | None = None) -> None:
+def train(
+    job: Job[TrainConfig],
+    run_folder: Path | None = None,
+    begin: Callable[[Path], Sequence[Callback]] = lambda run_folder: (),
+) -> FitResult | None:
     """Preprocess what is missing, train, log to MLflow, and say what to run next.
 
     Args:
         job: the training.
         run_folder: of a run to go on with, from its checkpoint or, where it was ended before the first one, from the
             beginning; None is what the settings say.
+        begin: called with the run's folder before the training begins; its callbacks go along.
+
+    Returns:
+        how it ended; None where nothing was to be done.
     """
     from fran.io.checkpoint import LAST
     from fran.training.fit import check_init, check_resume
@@ -64,7 +75,7 @@ def train(job: Job[TrainConfig], run_folder: Path | None = None) -> None:
         run = run_folder or project.folders.checkpoints / (config.run or _next_name(job, project))
         say_stages(job, project)
         say_training(spec_of(job, project, data, split, run), split, run.name)
-        return
+        return None
     bring_up_to_date(project, data, config.preprocess)
     if config.find_batch_size and run_folder is None:
         job = _with_found_batch_size(job, trial)
@@ -78,17 +89,18 @@ def train(job: Job[TrainConfig], run_folder: Path | None = None) -> None:
         tracking = track(job, project.folders, spec)
         _write_down(job, run_folder)
         log.info("run %s: %d cases to train, %d to validate", run_folder.name, len(split.train), len(spec.data.val_ids))
-        result = _fit(spec, tracking, resume)
+        result = _fit(spec, tracking, begin(run_folder), resume)
     _say(result, spec)
+    return result
 
 
-def _fit(spec: TrainSpec, tracking: Tracking, resume: Path | None) -> FitResult:
+def _fit(spec: TrainSpec, tracking: Tracking, more: Sequence[Callback], resume: Path | None) -> FitResult:
     from fran.training.fit import fit
 
     tracking.begin()
     result = None
     try:
-        result = fit(spec, loggers=tracking.loggers, callbacks=tracking.callbacks, resume=resume)
+        result = fit(spec, loggers=tracking.loggers, callbacks=[*tracking.callbacks, *more], resume=resume)
     finally:
         tracking.end(result)
     return result
@@ -105,6 +117,8 @@ def check(config: TrainConfig) -> list[SettingProblem]:
         found.append(SettingProblem("fold", config.fold, expected))
     if config.run and config.resume:
         found.append(SettingProblem("run", config.run, "null together with resume, which keeps the run's name"))
+    if not re.fullmatch(r"[\w.-]+", config.sweep or "-"):
+        found.append(SettingProblem("sweep", config.sweep, "a name of letters, digits, - and _"))
     if config.find_batch_size and config.resume:
         found.append(SettingProblem("find_batch_size", True, "false together with resume, which keeps the batch size"))
     return [*found, *network_problems(config.model, config)]
@@ -292,4 +306,6 @@ def _dice_of(name: str, metrics: Mapping[str, float], validated: int) -> str:
 
 def main() -> None:
     """Entry of `fran train` and scripts/train.py."""
-    run_verb("train", TrainConfig, train, check)
+    from fran.workflows.trial import train_or_trial
+
+    run_verb("train", TrainConfig, train_or_trial, check)
