@@ -30,7 +30,7 @@ def import_nnunet(job: Job[ImportNnunetConfig]) -> None:
     folder = Path(job.config.folders[0]).expanduser().absolute()
     if not nnunet.is_one(folder):
         raise ConfigError(
-            f"folder: expected a data set of nnU-Net, with imagesTr/, labelsTr/ and dataset.json, found none in {folder}"
+            f"folder: expected a data set of nnU-Net, with imagesTr/, labelsTr/, dataset.json, found none in {folder}"
             f"; other layouts: fran init -i {folder}"
         )
     init.add(job.config, _splits(folder, job.config.splits))
