@@ -178,6 +178,11 @@ VERBS: dict[str, Verb | Group] = {
         "fran import-nnunet nnUNet_raw/Dataset004_Liver",
         words=("folder",),
     ),
+    "export-nnunet": Verb(
+        "export_nnunet",
+        "a project as a data set of nnU-Net, with the same folds",
+        "fran export-nnunet project=kits output=nnUNet_raw/Dataset501_Kidneys",
+    ),
     "import-excel": Verb(
         "import_excel",
         "plans and settings from a workbook of the old fran",
@@ -207,7 +212,7 @@ VERBS: dict[str, Verb | Group] = {
 
 SECTIONS = {
     "to begin with": ("demo", "doctor", "completion", "help"),
-    "raw data and projects": ("check", "fix", "init", "import-nnunet", "add-data", "project", "labels"),
+    "raw data and projects": ("check", "fix", "init", "import-nnunet", "add-data", "project", "labels", "export-nnunet"),
     "plans and their data": ("plan", "preprocess", "cache"),
     "training": ("model", "crops", "train", "cv", "sweep"),
     "results": ("infer", "postprocess", "score", "report", "ui", "export"),

@@ -54,12 +54,13 @@ def read(path: Path, content: bytes | None = None) -> tuple[NDArray[Any], NDArra
 def write(
     path: Path, array: NDArray[Any], affine: NDArray[np.float64], note: str, names: Mapping[int, str] | None = None
 ) -> None:
-    """Write `array` (x, y, z) compressed; `note` goes into the header key ``fran_labels``.
+    """Write `array` (x, y, z) compressed; `note` (may be empty) goes into the header key ``fran_labels``.
 
     ``.seg.nrrd`` gets `names` as segments, too.
     """
     image = to_sitk(array, affine)
-    image.SetMetaData("fran_labels", note)
+    if note:
+        image.SetMetaData("fran_labels", note)
     if names is not None and path.name.endswith(".seg.nrrd"):
         for key, value in _segments(array.shape, names).items():
             image.SetMetaData(key, value)

@@ -63,7 +63,7 @@ def read(path: Path, content: bytes | None = None) -> tuple[NDArray[Any], NDArra
 def write(
     path: Path, array: NDArray[Any], affine: NDArray[np.float64], note: str, names: Mapping[int, str] | None = None
 ) -> None:
-    """Write `array` as it lies; the affine goes into sform and qform, `note` into a comment extension.
+    """Write `array` as it lies; the affine goes into sform and qform, `note` (may be empty) into a comment extension.
 
     With `names` it is marked as a label map, and they go into a label table.
     """
@@ -71,7 +71,8 @@ def write(
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, code="scanner")
     image.set_qform(affine, code="scanner")
-    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", note.encode()))
+    if note:
+        image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", note.encode()))
     if names is not None:
         image.header.set_intent("label")
         image.header.extensions.append(nibabel.nifti1.Nifti1Extension(_LABEL_TABLE, _label_table(names).encode()))

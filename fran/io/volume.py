@@ -161,14 +161,22 @@ def write_label_map(
     Raises:
         DataError: the array does not fit the grid, or the ending is not known.
     """
-    path = Path(path)
-    stored = np.ascontiguousarray(reorientation_to_ras(native.affine).invert(array))
-    if stored.shape != native.shape:
-        raise DataError(f"{path}: label map: expected native shape {native.shape}, found {stored.shape}")
     named = dict(sorted((names or {}).items()))
     note = json.dumps({"labels": {str(v): n for v, n in named.items()}})
+    _write(Path(path), array, native, note, named)
+
+
+def write_image(path: Path | str, array: NDArray[Any], native: Grid) -> None:
+    """Write an image on a grid, atomically; see `write_label_map`."""
+    _write(Path(path), array, native, "", None)
+
+
+def _write(path: Path, array: NDArray[Any], native: Grid, note: str, names: Mapping[int, str] | None) -> None:
+    stored = np.ascontiguousarray(reorientation_to_ras(native.affine).invert(array))
+    if stored.shape != native.shape:
+        raise DataError(f"{path}: expected native shape {native.shape}, found {stored.shape}")
     with atomic_path(path) as temporary:
-        _codec_of_name(path).write(temporary, stored, native.affine, note, named)
+        _codec_of_name(path).write(temporary, stored, native.affine, note, names)
 
 
 def _codec(path: Path, content: bytes | None) -> Any:

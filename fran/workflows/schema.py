@@ -281,6 +281,15 @@ class ExportConfig(ProjectVerbConfig):
 
 
 @dataclass
+class ExportNnunetConfig(ProjectVerbConfig):
+    """`fran export-nnunet`."""
+
+    output: str = MISSING
+    datasources: list[str] | None = None
+    num_processes: int = 2
+
+
+@dataclass
 class HpcConfig(ProjectVerbConfig):
     """`fran hpc ls` and `fran hpc pull`."""
 
@@ -456,6 +465,7 @@ SCHEMAS: dict[str, type] = {
     "score_schema": ScoreConfig,
     "ui_schema": UiConfig,
     "import_nnunet_schema": ImportNnunetConfig,
+    "export_nnunet_schema": ExportNnunetConfig,
     "demo_schema": DemoConfig,
 }
 """The schema that the primary configuration names first in its defaults."""

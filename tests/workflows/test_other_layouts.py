@@ -67,3 +67,24 @@ def test_import_without_folds_and_of_other_folders(tmp_path: Path, fran: Fran) -
     assert "folds of 1, 1, 1 cases" in done.stdout + done.stderr
     refused = fran("import-nnunet", str(tmp_path))
     assert (refused.returncode, f"other layouts: fran init -i {tmp_path}" in refused.stderr) == (2, True)
+
+
+def test_export_and_import_again(tmp_path: Path, fran: Fran) -> None:
+    folder = write_decathlon(tmp_path / "Task09_Spleen", [f"spleen_{k}" for k in range(4)])
+    assert fran("init", "-t", "spleens", "-i", str(folder)).returncode == 0
+    out = tmp_path / "raw" / "Dataset009_Spleen"
+    done = fran("export-nnunet", "project=spleens", f"output={out}")
+    assert done.returncode == 0, done.stderr
+    assert f"{out}: 4 training and 0 test cases, 8 of 8 files linked\nlabels: 1 liver, 2 tumour\n" in done.stdout
+    assert "nnUNetv2_plan_and_preprocess -d 9 --verify_dataset_integrity" in done.stdout
+    back = fran("import-nnunet", str(out), "project.title=again")
+    assert back.returncode == 0, back.stderr
+    first, second = (
+        json.loads(fran("project", "folds", f"project={p}", "json=true").stdout) for p in ("spleens", "again")
+    )
+    assert {f: sum(c.values()) for f, c in first["cases"].items()} == {
+        f: sum(c.values()) for f, c in second["cases"].items()
+    }
+    assert second["from"] == str(out / "splits_final.json")
+    unknown = fran("export-nnunet", "project=spleens", f"output={out}2", "datasources=[Task09]")
+    assert (unknown.returncode, "did you mean 'Task09_Spleen'" in unknown.stderr) == (2, True)
