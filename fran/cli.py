@@ -212,7 +212,16 @@ VERBS: dict[str, Verb | Group] = {
 
 SECTIONS = {
     "to begin with": ("demo", "doctor", "completion", "help"),
-    "raw data and projects": ("check", "fix", "init", "import-nnunet", "add-data", "project", "labels", "export-nnunet"),
+    "raw data and projects": (
+        "check",
+        "fix",
+        "init",
+        "import-nnunet",
+        "add-data",
+        "project",
+        "labels",
+        "export-nnunet",
+    ),
     "plans and their data": ("plan", "preprocess", "cache"),
     "training": ("model", "crops", "train", "cv", "sweep"),
     "results": ("infer", "postprocess", "score", "report", "ui", "export"),
