@@ -22,6 +22,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = {
     "fran --help": ["-m", "fran.cli", "--help"],
+    "fran train --help": ["-m", "fran.cli", "train", "--help"],
+    "Tab: verbs": ["-m", "fran.cli", "completion", "--line", "bash", "fran tr", "tr"],
+    "Tab: settings": ["-m", "fran.cli", "completion", "--line", "bash", "fran train trainer.opt", "trainer.opt"],
     "train.py --cfg job": [str(ROOT / "scripts" / "train.py"), "--cfg", "job"],
     "fran plan list": ["-m", "fran.cli", "plan", "list"],
     "import fran": ["-c", "import fran"],

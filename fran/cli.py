@@ -207,6 +207,7 @@ VERBS: dict[str, Verb | Group] = {
     ),
     "ui": Verb("ui", "open MLflow on a project's runs", "fran ui project=kits"),
     "demo": Verb("demo", "the whole way on phantoms that fran makes itself", "fran demo"),
+    "completion": Verb("completion", "what Tab offers, in bash, zsh and fish", "fran completion bash", conf="-"),
 }
 
 
@@ -294,6 +295,10 @@ def _run(arguments: Sequence[str]) -> None:
         sys.stdout.write(usage())
     elif isinstance(verb, Group):
         sys.stdout.write(group_usage(name, verb))
+    elif name == "completion":  # the one verb that has to know all others
+        from fran.workflows.completion import main as completion
+
+        completion(VERBS, ["--help"] if asked else rest)
     elif asked and verb.primary:
         sys.stdout.write(_help(name, verb, [word for word in rest if not word.startswith("-")]))
     else:
