@@ -57,6 +57,7 @@ def metadata(
             "patch_size": [int(n) for n in meta["patch_size"]],
             "mode": str(meta["mode"]),
             "labels": {str(v): labels.names[v] for v in labels.values},
+            "postprocess": meta.get("postprocess") or {},
             "members": [_provenance(member) for member in members],
             "checks": [checked.to_dict() for checked in checks],
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ With fran, voxel for voxel what the run itself predicts:
 ## Labels
 
 {labels}
-
+{postprocess}
 ## Networks
 
 {networks}
@@ -38,6 +39,13 @@ With MONAI alone, whose resampling and tiles are other ones, so not voxel for vo
 
     python -m monai.bundle run --config_file configs/inference.json --bundle_root . \\
         --dataset_dir <images> --output_dir <label maps>
+"""
+_POSTPROCESS = """
+## Post-processing
+
+fran removes islands and fills holes by these rules (`postprocess=false` does not); MONAI alone does not know them.
+
+{rules}
 """
 _FILES = """\
 The files below take patches (batch, 1, x, y, z), {units}, and return scores (batch, {n_classes}, x, y, z), the
@@ -64,12 +72,25 @@ def page(content: Mapping[str, Any], name: str) -> str:
         patch=" x ".join(map(str, own["patch_size"])),
         monai=_MONAI if "model.ts" in files else "",
         labels=_table(("value", "name"), list(own["labels"].items())),
+        postprocess=_POSTPROCESS.format(rules=_rules(own["postprocess"])) if own["postprocess"] else "",
         networks=_table(
             ("run", "fold", "cases trained on", "SHA-256 of the weights"),
             [(m["run"], m["fold"], m["trained_on"], m["sha256"]) for m in own["members"]],
         ),
         files=_files(content) if files else "",
     )
+
+
+def _rules(rules: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [
+        (
+            value,
+            rule.get("name", ""),
+            ", ".join(f"`{key}`: {json.dumps(told)}" for key, told in rule.items() if key != "name"),
+        )
+        for value, rule in rules.items()
+    ]
+    return _table(("value", "name", "rule"), rows)
 
 
 def _files(content: Mapping[str, Any]) -> str:

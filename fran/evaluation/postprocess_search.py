@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fran.errors import CaseProblem, CasesFailed, DataError
-from fran.evaluation.intervals import bootstrap_means, nan_mean
+from fran.evaluation.intervals import Bootstrap, bootstrap_means, nan_mean
 from fran.inference.postprocess import Components, apply_rules, kept_components
 from fran.io.volume import read_volume
 from fran.labels import Remapping
@@ -61,15 +61,6 @@ class SearchCase:
     fold: int | str
     remapping: Remapping
     labels: frozenset[int]
-
-
-@dataclass(frozen=True)
-class Bootstrap:
-    """How intervals are made, and how cases of one fold are dealt to parts."""
-
-    level: float = 0.95
-    samples: int = 10_000
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -132,7 +123,7 @@ class LabelComponents:
 
     def dice(self, rule: LabelRule) -> float:
         """After a rule's removals; 1 where nothing is left and nothing should be."""
-        kept = kept_components(self.sizes, self.centres, rule, self.voxel_mm3)
+        kept = kept_components(self.sizes, rule, self.voxel_mm3, lambda: self.centres)
         return dice_of(int(self.sizes[kept].sum()), self.ref_vox, int(self.shared[kept].sum()))
 
 
@@ -172,7 +163,7 @@ def search_rules(
     Args:
         cases: of one model, or of the folds of one cross-validation.
         names: of the labels that have to be looked at, by value.
-        how: intervals.
+        how: intervals, and by their seed how cases of one fold are dealt to parts.
         num_processes: cases read at once.
         execute: where, see `fran.parallel.backends.backend`.
         on_case: called with (readings done, readings in all).
@@ -214,7 +205,7 @@ def components_of(case: SearchCase, labels: Sequence[int]) -> dict[int, LabelCom
             parts = Components.of(pred[box], value)
             inside = parts.numbers[ref[box] == value]
             shared = np.bincount(inside, minlength=len(parts.sizes) + 1)[1:]
-            found[value] = LabelComponents(parts.sizes, parts.centres, shared, counts.get(value, 0), voxel_mm3)
+            found[value] = LabelComponents(parts.sizes, parts.centres(), shared, counts.get(value, 0), voxel_mm3)
         elif value in counts:
             found[value] = LabelComponents(*nothing, counts[value], voxel_mm3)
     return found

@@ -8,7 +8,7 @@ memory beside the label map is that of the largest box: a mask of 1 byte and com
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -61,50 +61,53 @@ class Components:
     Attributes:
         numbers: component of each voxel of the box, from 1; 0 is not the label.
         sizes: voxels of each component, that of component 1 first.
-        centres: (n, 3) mean voxel of each, by which components of one size are put in order.
-        boxes: (n, 2, 3) first and last voxel of each.
     """
 
     numbers: NDArray[Any]
     sizes: NDArray[np.int64]
-    centres: NDArray[np.float64]
-    boxes: NDArray[np.int64]
 
     @classmethod
     def of(cls, part: NDArray[Any], value: int) -> Components:
         """Those of a label value in a box of a label map."""
         import cc3d
 
-        numbers, n = cc3d.connected_components(part == value, connectivity=26, return_N=True, binary_image=True)
-        found = cc3d.statistics(numbers, no_slice_conversion=True)
-        boxes = np.asarray(found["bounding_boxes"], np.int64)[1 : n + 1].reshape(n, 3, 2).transpose(0, 2, 1)
-        sizes = np.asarray(found["voxel_counts"], np.int64)[1 : n + 1]
-        return cls(numbers, sizes, np.asarray(found["centroids"], np.float64)[1 : n + 1], boxes)
+        label = part == value
+        numbers, n = cc3d.connected_components(label, connectivity=26, return_N=True, binary_image=True)
+        sizes = np.zeros(n + 1, np.int64)
+        for of_plane, inside in zip(*_planes(numbers, label), strict=True):
+            sizes += np.bincount(of_plane[inside], minlength=n + 1)
+        return cls(numbers, sizes[1:])
 
-    def kept(self, rule: LabelRule, voxel_mm3: float) -> NDArray[np.bool_]:
-        """Which of them a rule keeps."""
-        return kept_components(self.sizes, self.centres, rule, voxel_mm3)
+    def centres(self) -> NDArray[np.float64]:
+        """(n, 3) mean voxel of each component in the box."""
+        import cc3d
+
+        found = cc3d.statistics(self.numbers, no_slice_conversion=True)["centroids"]
+        return np.asarray(found, np.float64)[1 : len(self.sizes) + 1]
 
 
 def kept_components(
-    sizes: NDArray[np.int64], centres: NDArray[np.float64], rule: LabelRule, voxel_mm3: float
+    sizes: NDArray[np.int64], rule: LabelRule, voxel_mm3: float, centres: Callable[[], NDArray[np.float64]]
 ) -> NDArray[np.bool_]:
     """Which components of a label a rule keeps: no dust, and of the rest the largest.
 
     Args:
         sizes: (n,) voxels.
-        centres: (n, 3); of components of one size those with the smaller centre come first.
         rule: of the label.
         voxel_mm3: volume of a voxel.
+        centres: (n, 3) of each; asked for where sizes alone do not decide, then those with the smaller centre stay.
 
     Example:
-        >>> kept_components(np.array([9, 2, 5]), np.zeros((3, 3)), LabelRule(dusting_threshold=3), 1.0).tolist()
+        >>> kept_components(np.array([9, 2, 5]), LabelRule(dusting_threshold=3), 1.0, lambda: np.zeros((3, 3))).tolist()
         [True, False, True]
     """
     kept = (sizes >= rule.dusting_threshold) & (sizes * voxel_mm3 >= rule.dusting_threshold_mm3 * (1 - _ROUNDING))
-    if rule.k_largest is not None:
-        in_order = np.lexsort((*centres.T[::-1], -sizes))
-        kept[in_order[rule.k_largest :]] = False
+    k = rule.k_largest
+    if k is not None and k < len(sizes):
+        in_order = np.argsort(-sizes, kind="stable")
+        if sizes[in_order[k - 1]] == sizes[in_order[k]]:
+            in_order = np.lexsort((*centres().T[::-1], -sizes))
+        kept[in_order[k:]] = False
     return kept
 
 
@@ -142,20 +145,24 @@ def _remove(lm: NDArray[Any], box: Box, value: int, rule: LabelRule, voxel_mm3: 
     """What was removed, and the box of what is left."""
     part = _part(lm, box)
     found = Components.of(part, value)
-    kept = found.kept(rule, voxel_mm3)
+    kept = kept_components(found.sizes, rule, voxel_mm3, found.centres)
     change = Change(len(kept), int(np.count_nonzero(~kept)), int(found.sizes[~kept].sum()))
     if not change.removed:
         return change, box
     doomed = np.concatenate([[False], ~kept])
     for planes, numbers in zip(*_planes(part, found.numbers), strict=True):
         planes[doomed[numbers]] = 0
-    low, high = np.array(box)
-    if change.removed < change.components:
-        first, last = found.boxes[kept, 0].min(axis=0), found.boxes[kept, 1].max(axis=0)
-        low, high = low + first, low + last + 1
-    x, y, z = (int(v) for v in low)
-    i, j, k = (int(v) for v in high)
-    return change, ((x, y, z), (i, j, k))
+    return change, _box_inside(box, part == value) if rule.fill_holes and kept.any() else box
+
+
+def _box_inside(box: Box, label: NDArray[np.bool_]) -> Box:
+    """The box of a label that has become smaller."""
+    sides = []
+    for axis, start in enumerate(box[0]):
+        along = np.flatnonzero(label.any(axis=tuple(a for a in range(3) if a != axis)))
+        sides.append((start + int(along[0]), start + int(along[-1]) + 1))
+    (x, i), (y, j), (z, k) = sides
+    return (x, y, z), (i, j, k)
 
 
 def _fill(part: NDArray[Any], value: int) -> int:
@@ -178,10 +185,10 @@ def _fill(part: NDArray[Any], value: int) -> int:
     return filled
 
 
-def _planes(part: NDArray[Any], numbers: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+def _planes(part: NDArray[Any], other: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Both with the axis first along which planes lie farthest apart in memory: a look-up takes 8 bytes a voxel."""
     axis = int(np.argmax(np.abs(part.strides)))
-    return np.moveaxis(part, axis, 0), np.moveaxis(numbers, axis, 0)
+    return np.moveaxis(part, axis, 0), np.moveaxis(other, axis, 0)
 
 
 def _part(lm: NDArray[Any], box: Box) -> NDArray[Any]:

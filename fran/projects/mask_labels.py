@@ -114,15 +114,29 @@ def read_rules(path: Path, names: Mapping[int, str] | None = None) -> dict[int, 
     """
     content = _read(path)
     content.pop(RETIRED, None)
-    wrong = [line for value, rule in content.items() for line in _problems(rule, f"label {value}")]
+    return parse_rules(content, str(path), names)
+
+
+def parse_rules(content: Any, where: str, names: Mapping[int, str] | None = None) -> dict[int, LabelRule]:
+    """As `read_rules`, of what stands in such a file.
+
+    Args:
+        content: rule by label value.
+        where: it is from, for messages.
+        names: labels that there are, by value; None accepts any value.
+
+    Raises:
+        ConfigError: see `read_rules`.
+    """
+    rules = _checked(content, where)
+    wrong = [line for value, rule in rules.items() for line in _problems(rule, f"label {value}")]
     if names is not None:
         known = ", ".join(f"{value} {name}" for value, name in sorted(names.items()))
-        wrong += [
-            f"label {value}: there is no such label; choices: {known}" for value in content if int(value) not in names
-        ]
+        strangers = [value for value in rules if int(value) not in names]
+        wrong += [f"label {value}: there is no such label; choices: {known}" for value in strangers]
     if wrong:
-        raise ConfigError("\n  ".join([f"{path}: rules that cannot be applied:", *wrong]))
-    return {int(value): LabelRule(**rule) for value, rule in content.items()}
+        raise ConfigError("\n  ".join([f"{where}: rules that cannot be applied:", *wrong]))
+    return {int(value): LabelRule(**rule) for value, rule in rules.items()}
 
 
 def adopt_rules(
@@ -182,13 +196,17 @@ def rules_for(rules: Mapping[int, LabelRule], labels: LabelScheme) -> tuple[dict
 
 
 def _read(path: Path) -> dict[str, Any]:
-    content = read_json(path) if path.exists() else {}
+    return _checked(read_json(path) if path.exists() else {}, str(path))
+
+
+def _checked(content: Any, where: str) -> dict[str, Any]:
+    """The content of a file, after a look at its form."""
     if not isinstance(content, dict):
-        raise ConfigError(f'{path}: expected {{"1": {{"dusting_threshold": 0, …}}}}, found {type(content).__name__}')
+        raise ConfigError(f'{where}: expected {{"1": {{"dusting_threshold": 0, …}}}}, found {type(content).__name__}')
     for value, rule in content.items():
         if not isinstance(rule, dict) or not (value == RETIRED or _VALUE.fullmatch(value)):
             raise ConfigError(
-                f"{path}: expected a rule for each label value, found {value!r}: {rule!r}; for example "
+                f"{where}: expected a rule for each label value, found {value!r}: {rule!r}; for example "
                 '"1": {"dusting_threshold": 300, "k_largest": 1}'
             )
     return content

@@ -82,6 +82,7 @@ def collect(
             say(f"not in it: {_listed(missing)}")
         say(f"tables: {group.folder}")
         names = ",".join(run.name for run in done)
+        say(f"next: fran postprocess search project={group.project} group={group.name}   (do rules for islands help?)")
         say(f"next: fran infer project={group.project} 'runs=[{names}]' input=<folder of images>   (mean of the folds)")
     return summary
 

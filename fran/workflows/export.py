@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from fran.errors import SettingProblem, choices
+from fran.labels import LabelScheme
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.model_sources import CHECKPOINTS, ModelSources
 from fran.workflows.projects import folders_of
+from fran.workflows.rules import CARRIED, check_postprocess, chosen_rules
 from fran.workflows.schema import ExportConfig
 
 log = logging.getLogger("fran.export")
@@ -20,11 +23,16 @@ def export(job: Job[ExportConfig]) -> None:
     """Write the bundle, and say how to use it."""
     from fran.bundle.write import write_bundle
     from fran.inference.ensemble import check_ensemble
+    from fran.inference.postprocess import describe_rules
 
     config = job.config
-    sources = ModelSources(folders_of(config.paths, config.project), config.checkpoint, config.tracking_uri)
+    folders = folders_of(config.paths, config.project)
+    sources = ModelSources(folders, config.checkpoint, config.tracking_uri)
     models = [model for run in names(config) for model in sources.read(run, "run")]
     check_ensemble(models)
+    labels = LabelScheme.from_dict(models[0].meta["labels"])
+    rules = describe_rules(chosen_rules(config.postprocess, folders, [model.meta for model in models], labels))
+    models = [replace(model, meta={**model.meta, CARRIED: rules}) for model in models]
     bundle = write_bundle(models, Path(config.output).expanduser(), config.formats)
     log.info("%d networks exported to %s", len(models), bundle.path)
     log.info("next: fran infer runs=[%s] input=<images> output=<label maps>", bundle.path)
@@ -41,7 +49,7 @@ def check(config: ExportConfig) -> list[SettingProblem]:
     found += [SettingProblem("formats", f, choices(f, FORMATS)) for f in config.formats if f not in FORMATS]
     if config.checkpoint not in CHECKPOINTS:
         found.append(SettingProblem("checkpoint", config.checkpoint, choices(config.checkpoint, CHECKPOINTS)))
-    return found
+    return [*found, *check_postprocess(config.postprocess)]
 
 
 def main() -> None:

@@ -39,8 +39,9 @@ def postprocess_search(job: Job[PostprocessSearchConfig]) -> None:
         StoreError: no such group or run, or none that is trained.
         ConfigError: runs that cannot be pooled, or none with held-out cases.
     """
+    from fran.evaluation.intervals import Bootstrap
     from fran.evaluation.postprocess_report import rows_of, write_trials
-    from fran.evaluation.postprocess_search import Bootstrap, kept_rules, search_rules
+    from fran.evaluation.postprocess_search import kept_rules, search_rules
 
     config = job.config
     project = existing_project(config.paths, config.project)

@@ -277,6 +277,7 @@ class ExportConfig(ProjectVerbConfig):
     output: str = MISSING
     tracking_uri: str | None = None
     checkpoint: str = "best"
+    postprocess: Any = True  # or false, or a file
     formats: list[str] = field(default_factory=lambda: ["torchscript"])
 
 

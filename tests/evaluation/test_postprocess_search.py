@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from fran.errors import CasesFailed
+from fran.evaluation.intervals import Bootstrap
 from fran.evaluation.postprocess_report import rows_of, write_trials
-from fran.evaluation.postprocess_search import Bootstrap, SearchCase, Trial, kept_rules, search_rules
+from fran.evaluation.postprocess_search import SearchCase, Trial, kept_rules, search_rules
 from fran.inference.postprocess import apply_rules
 from fran.labels import Remapping
 from fran.projects.mask_labels import LabelRule, read_rules

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from fran.bundle.members import read_bundle
+from fran.bundle.write import write_bundle
 from fran.errors import ConfigError
 from fran.inference.postprocess import PostProcessed
 from fran.inference.predictor import Predictor
@@ -81,6 +84,26 @@ def test_rules_of_one_project_are_not_those_of_anothers_models(
     assert postprocessed(predictor, True, other) is predictor
     assert "another project" in caplog.text
     assert isinstance(postprocessed(predictor, str(other.mask_labels), other), PostProcessed)
+
+
+def test_a_bundle_brings_its_rules(predictor: Predictor, tmp_path: Path) -> None:
+    here = ProjectFolders("demo", tmp_path / "projects", tmp_path / "cold", tmp_path / "rapid")
+    _rules(here.mask_labels, _4={"k_largest": 7})
+    model = read_model(tmp_path / "one.ckpt")
+    for carried, expected in (({"4": {"name": "kidney", "k_largest": 2}}, 2), ({}, None)):
+        meta = {**model.meta, "postprocess": carried}
+        folder = write_bundle([replace(model, meta=meta)], tmp_path / f"bundle_{expected}", formats=[]).path
+        members = read_bundle(folder, tmp_path)
+        cleaned = postprocessed(Predictor(members, "cpu"), True, here)
+        assert (cleaned.rules[4].k_largest if isinstance(cleaned, PostProcessed) else None) == expected
+        page = (folder / "docs" / "README.md").read_text()
+        assert ("| 4 | kidney | `k_largest`: 2 |" in page) == (expected == 2)
+        assert postprocessed(Predictor(members, "cpu"), str(here.mask_labels), here).rules[4].k_largest == 7
+        with pytest.raises(ConfigError, match="bring the same rules"):
+            postprocessed(Predictor([*members, model], "cpu"), True, here)
+    tampered = {**model.meta, "postprocess": {"4": {"k_largest": "__import__('os')"}}}
+    with pytest.raises(ConfigError, match="k_largest: expected a whole number"):
+        postprocessed(Predictor([replace(model, meta=tampered)], "cpu"), True, here)
 
 
 def test_the_command(fran, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -1,4 +1,4 @@
-"""`fran postprocess search` on runs whose network is a threshold: cases predicted once, rules found where infer looks."""
+"""`fran postprocess search` on runs whose network is a threshold: cases predicted once, rules where infer looks."""
 
 from __future__ import annotations
 
