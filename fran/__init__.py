@@ -1,7 +1,7 @@
 """fran: folders of CT and MR volumes in, segmentation experiments that can be repeated out.
 
-For scripts: ``from fran import DS, ConfigMaker, Datasource, Project, compute_dice_fran``. They are loaded when they are first used, so
-that ``import fran`` costs nothing; see docs/api.md.
+For scripts: ``from fran import DS, ConfigMaker, Datasource, Project, compute_dice_fran``. They are loaded when they
+are first used, so that ``import fran`` costs nothing; see docs/api.md.
 """
 
 from __future__ import annotations

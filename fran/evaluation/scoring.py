@@ -43,6 +43,7 @@ class ScoreTable:
         missing: references without a prediction.
         files: (prediction, reference) of each scored case.
         measures: what was measured.
+        translation: of the references' values, where they are raw ones.
     """
 
     pred: Path
@@ -54,6 +55,7 @@ class ScoreTable:
     missing: tuple[str, ...]
     files: Mapping[str, tuple[Path, Path]] = field(default_factory=dict)
     measures: Measures = field(default_factory=Measures)
+    translation: Remapping | None = None
 
     @property
     def n_unscored(self) -> int:
@@ -143,7 +145,7 @@ def score_folder(
     problems = unpaired(pred, gt, missing, extra) + ([] if datasource else renumbered(scheme, pred))
     jobs = [CaseJob(case_id, p, r, measures, translation, only) for case_id, p, r in pairs]
     results: dict[str, CaseResult] = {}
-    for index, result in run_jobs(score_case, jobs, _processes(jobs, num_processes)):
+    for index, result in run_jobs(score_case, jobs, processes_for([job.ref for job in jobs], num_processes)):
         results[jobs[index].case_id] = _crashed(jobs[index], result) if isinstance(result, Failure) else result
         if on_case is not None:
             on_case(len(results), len(jobs))
@@ -168,6 +170,7 @@ def score_folder(
         missing=tuple(missing),
         files={job.case_id: (job.pred, job.ref) for job in scored},
         measures=measures,
+        translation=translation,
     )
 
 
@@ -187,13 +190,14 @@ def score_case(job: CaseJob) -> CaseResult:
     return CaseResult(measure(pred.array, array, labels, spacing_mm, job.measures), float(np.prod(spacing_mm)), problem)
 
 
-def _processes(jobs: Sequence[CaseJob], wanted: int) -> int:
+def processes_for(refs: Sequence[Path], wanted: int) -> int:
+    """Processes to use: as many as are wanted, or for -1 as many as cores and memory allow for the largest case."""
     if wanted != AUTO:
         return wanted
     voxels = [1]
-    for job in jobs:
+    for ref in refs:
         try:
-            voxels.append(math.prod(read_native_grid(job.ref).shape))
+            voxels.append(math.prod(read_native_grid(ref).shape))
         except FranError:
             continue  # said when the case is read
     need = _WORKER_BYTES + _BYTES_PER_VOXEL * max(voxels)

@@ -33,7 +33,7 @@ class Average:
     """One metric of one label over the cases that have it.
 
     Attributes:
-        n: cases with a finite value.
+        n: cases with a finite value; for all labels those with one of any label.
         infinite: cases with an infinite distance: one of the maps lacks the label.
         mean: of the finite values, with its interval; for all labels the mean of the labels' means.
         sd: standard deviation (n - 1) of the finite values.
@@ -124,18 +124,19 @@ def _averages(table: NDArray[np.float64], how: Bootstrap) -> list[Average]:
     low, high = bootstrap_means(finite, how.samples, how.level, how.seed)
     means = nan_mean(finite, axis=0)
     every = [*table.T, table.ravel()]
+    counts = [*np.isfinite(table).sum(0), np.isfinite(table).any(1).sum()]
     all_means = [*means, nan_mean(means[None], axis=1)[0]]
     return [
-        _average(values, Estimate(float(mean), float(low[i]), float(high[i])))
+        _average(values, int(counts[i]), Estimate(float(mean), float(low[i]), float(high[i])))
         for i, (values, mean) in enumerate(zip(every, all_means, strict=True))
     ]
 
 
-def _average(values: NDArray[np.float64], mean: Estimate) -> Average:
+def _average(values: NDArray[np.float64], n: int, mean: Estimate) -> Average:
     defined = values[~np.isnan(values)]
     finite = defined[np.isfinite(defined)]
     return Average(
-        n=len(finite),
+        n=n,
         infinite=len(defined) - len(finite),
         mean=mean,
         sd=float(np.std(finite, ddof=1)) if len(finite) > 1 else math.nan,

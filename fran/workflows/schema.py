@@ -398,6 +398,8 @@ class ScoreConfig:
     level: float = 0.95
     samples: int = 10_000
     seed: int = 0
+    pictures: int = 12
+    images: str | None = None
 
 
 @dataclass

@@ -15,8 +15,8 @@ from fran.workflows.schema import ScoreConfig, label_names
 if TYPE_CHECKING:
     from fran.evaluation.intervals import Bootstrap
     from fran.evaluation.measures import Score
-    from fran.evaluation.paired import Paired
     from fran.evaluation.scoring import ScoreTable
+    from fran.reporting.scores_page import Comparison, Picture
 
 TABLE = ".csv"
 log = logging.getLogger("fran.score")
@@ -40,19 +40,25 @@ def score(job: Job[ScoreConfig]) -> None:
     from fran.evaluation.intervals import Bootstrap
     from fran.evaluation.report import show_scores, write_scores
     from fran.evaluation.summary import summarise
+    from fran.reporting.scores_page import write_scores_page
 
     config = job.config
     how = Bootstrap(config.level, config.samples, config.seed)
     folder = Path(config.output or (config.pred if not _is_table(config.pred) else Path(config.pred).parent))
     ours = _side(config, config.pred, "score")
     theirs = _side(config, config.against, "score against") if config.against else None
-    written: list[Path] = []
     summary = summarise(ours.scores, ours.table.measures, how) if ours.table else []
+    written: list[Path] = []
     if ours.table:
         show_scores(ours.table, summary)
         written += write_scores(ours.table, summary, how, folder)
+    comparison = None
     if theirs:
-        written += _compare(config, ours, theirs, how, folder)[1]
+        comparison, files = _compare(config, ours, theirs, how, folder)
+        written += files
+    pictures = _pictures(config, ours.table) if ours.table else []
+    page = folder / ("scores.html" if ours.table else "paired.html")
+    written.append(write_scores_page(page, how, ours.table, summary, pictures, comparison))
     log.info("written: %s", ", ".join(map(str, written)))
     errors = (*ours.errors, *(theirs.errors if theirs else ()))
     if errors:
@@ -79,6 +85,8 @@ def check(config: ScoreConfig) -> list[SettingProblem]:
         ("lesion_iou", 0 <= config.lesion_iou <= 1, "a share from 0 (any common voxel) to 1"),
         ("level", 0 < config.level < 1, "a coverage between 0 and 1, such as 0.95"),
         ("samples", config.samples >= 1, "1 or more"),
+        ("pictures", config.pictures >= 0, "0 or more"),
+        ("images", config.images is None or Path(config.images).is_dir(), "a folder of images, or null"),
         ("num_processes", config.num_processes >= 1 or config.num_processes == -1, "1 or more, or -1 for all that fit"),
     ):
         if not good:
@@ -114,17 +122,26 @@ def _side(config: ScoreConfig, pred: str, title: str) -> Side:
     return Side(table.scores, table)
 
 
+def _pictures(config: ScoreConfig, table: ScoreTable) -> list[Picture]:
+    from fran.reporting.scores_page import draw_worst
+    from fran.workflows.terminal import counting
+
+    with counting("pictures", "picture") as on_picture:
+        return draw_worst(table, config.pictures, config.images, on_picture, config.num_processes)
+
+
 def _compare(
     config: ScoreConfig, ours: Side, theirs: Side, how: Bootstrap, folder: Path
-) -> tuple[list[Paired], tuple[Path, Path]]:
+) -> tuple[Comparison, tuple[Path, Path]]:
     from fran.evaluation.measures import COLUMNS
     from fran.evaluation.paired import compare
     from fran.evaluation.report import show_paired, write_paired
+    from fran.reporting.scores_page import Comparison
 
     assert config.against is not None
     lines = compare(ours.scores, theirs.scores, [name for name, m in COLUMNS.items() if m.better], how)
     show_paired(lines, how, config.pred, config.against)
-    return lines, write_paired(lines, how, folder, config.pred, config.against)
+    return Comparison(config.against, lines), write_paired(lines, how, folder, config.pred, config.against)
 
 
 def main() -> None:

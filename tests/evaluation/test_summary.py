@@ -83,7 +83,7 @@ def test_the_summary_by_hand(scores) -> None:
     assert (b.averages["diff_mm3"].n, b.averages["diff_mm3"].mean.value) == (3, -1)
     assert (both.name, both.label) == ("all labels", None)
     assert both.averages["dice"].mean.value == pytest.approx((0.775 + 0.8 / 3) / 2)
-    assert both.averages["dice"].median == pytest.approx(0.8)
+    assert (both.averages["dice"].n, both.averages["dice"].median) == (4, pytest.approx(0.8))
     assert "diff_mm3" not in both.averages
     n = both.lesions
     assert (n.ref_lesions, n.pred_lesions, n.tp, n.fp, n.fn) == (7, 7, 5, 2, 2)
