@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fran.errors import ConfigError, SettingProblem, StoreError
+from fran.errors import CasesFailed, ConfigError, SettingProblem, StoreError
 from fran.io.files import read_json, write_json
 from fran.labels import LabelScheme, Remapping
 from fran.projects.mask_labels import LabelRule, adopt_rules, read_rules
@@ -19,7 +20,7 @@ from fran.workflows.entry import Job, run_verb
 from fran.workflows.model_sources import ModelSources
 from fran.workflows.predictors import segmenter
 from fran.workflows.projects import existing_project
-from fran.workflows.schema import InferConfig, PostprocessSearchConfig
+from fran.workflows.schema import InferConfig, PostprocessSearchConfig, label_names
 from fran.workflows.terminal import counting, say, show_table
 
 if TYPE_CHECKING:
@@ -32,18 +33,112 @@ FOLDER = "postprocess"
 ADOPTED = "adopted.json"
 
 
+@dataclass(frozen=True)
+class Searched:
+    """What is searched.
+
+    Attributes:
+        title: for a person.
+        folder: where the result goes.
+        cases: with a prediction and a reference.
+        names: of the labels, by value of the predictions.
+        project: that may adopt the rules; None for folders, whose models nobody knows.
+    """
+
+    title: str
+    folder: Path
+    cases: Sequence[SearchCase]
+    names: Mapping[int, str]
+    project: Project | None
+
+
 def postprocess_search(job: Job[PostprocessSearchConfig]) -> None:
     """Predict what is not predicted yet, try the rules, show and write what was found.
 
     Raises:
         StoreError: no such group or run, or none that is trained.
         ConfigError: runs that cannot be pooled, or none with held-out cases.
+        CasesFailed: references without a prediction, or label maps that cannot be compared.
     """
     from fran.evaluation.intervals import Bootstrap
     from fran.evaluation.postprocess_report import rows_of, write_trials
     from fran.evaluation.postprocess_search import kept_rules, search_rules
 
     config = job.config
+    found = _of_folders(config) if config.pred else _of_runs(config)
+    with counting("search") as on_case:
+        how = Bootstrap(config.level, config.samples, config.seed)
+        trials = search_rules(found.cases, found.names, how, config.num_processes, on_case=on_case)
+    rules = kept_rules(trials)
+    table, kept = write_trials(trials, rules, found.folder)
+    show_table(found.title, *rows_of(trials))
+    say(f"\nwritten: {table} (everything that was tried) and {kept}")
+    if not rules:
+        say("no rule surely helps: predictions are best left as they are")
+    if found.project is not None and config.adopt:
+        _adopt(found.project, trials, rules, kept)
+    elif rules:
+        say(f"next: fran infer … postprocess={kept}   or: fran postprocess rules={kept} input=… output=…")
+
+
+def check(config: PostprocessSearchConfig) -> list[SettingProblem]:
+    """Settings that cannot work, before any work."""
+    from_runs = config.runs or config.group
+    wanted = {
+        "level": 0 < config.level < 1 or "a share above 0 and below 1",
+        "samples": config.samples >= 100 or "100 or more",
+        "runs": not (config.runs and config.group) or "null together with group",
+        "pred": not (config.pred and from_runs) or "null together with runs or group",
+        "gt": bool(config.gt) == bool(config.pred) or "a folder of references, together with pred",
+        "datasource": config.pred is not None or config.datasource is None or "null without pred",
+        "num_processes": config.num_processes >= 1 or "1 or more",
+        "overlap": 0 <= config.overlap < 1 or "0 up to but not including 1",
+        "tile_batch": config.tile_batch >= 1 or "1 or more",
+    }
+    return [SettingProblem(key, getattr(config, key), text) for key, text in wanted.items() if isinstance(text, str)]
+
+
+def _of_folders(config: PostprocessSearchConfig) -> Searched:
+    """Predictions and references that are there already, as one fold."""
+    from fran.evaluation.origins import as_predicted, scheme_beside
+    from fran.evaluation.pairing import label_folder, label_maps, pair, unpaired
+    from fran.evaluation.postprocess_search import SearchCase
+
+    pred, gt = Path(str(config.pred)).expanduser(), label_folder(Path(str(config.gt)).expanduser())
+    pairs, missing, extra = pair(label_maps(pred), label_maps(gt))
+    problems = unpaired(pred, gt, missing, extra)
+    if missing or not pairs:
+        raise CasesFailed(f"{len(missing)} of {len(pairs) + len(missing)} references have no prediction", problems)
+    files = [file for _, file, _ in pairs]
+    _check_not_processed(files)
+    scheme = scheme_beside(files)
+    names = label_names(config.labels) or (dict(scheme.names) if scheme else {})
+    if not names:
+        raise ConfigError(f"labels: expected names, found no json of fran beside {pred}; add 'labels={{1: kidney}}'")
+    remapping, labels = Remapping(), frozenset(names)
+    if config.datasource:
+        remapping, labels = as_predicted(scheme, config.datasource)
+    cases = [SearchCase(name, p, ref, pred.name, remapping, labels) for name, p, ref in pairs]
+    log.info("the rules hold for cases that the models have not seen; fran cannot tell whether these are such")
+    return Searched(f"{pred}: {len(cases)} cases", pred / FOLDER, cases, names, None)
+
+
+def _check_not_processed(files: Sequence[Path]) -> None:
+    from fran.inference.provenance import read_record
+    from fran.io.volume import stem
+
+    done = [
+        stem(file) for file in files if (read_record(file.with_name(f"{stem(file)}.json")) or {}).get("postprocess")
+    ]
+    if done:
+        raise ConfigError(
+            f"pred: expected predictions without post-processing, found {len(done)} with, such as {done[0]};"
+            " predict with postprocess=false"
+        )
+
+
+def _of_runs(config: PostprocessSearchConfig) -> Searched:
+    """Held-out cases of the folds, which are predicted where they are not yet."""
     project = existing_project(config.paths, config.project)
     title, runs = _runs(config, project)
     cases: list[SearchCase] = []
@@ -52,29 +147,9 @@ def postprocess_search(job: Job[PostprocessSearchConfig]) -> None:
         labels, found = _held_out(config, project, run)
         cases += found
         names |= labels.names
-    with counting("search") as on_case:
-        how = Bootstrap(config.level, config.samples, config.seed)
-        trials = search_rules(cases, names, how, config.num_processes, on_case=on_case)
-    rules = kept_rules(trials)
-    folder = project.folders.project / FOLDER / title
-    table, kept = write_trials(trials, rules, folder)
     folds = "1 fold" if len(runs) == 1 else f"{len(runs)} folds"
-    show_table(f"{title}: {len(cases)} cases of {folds}", *rows_of(trials))
-    say(f"\nwritten: {table} (everything that was tried) and {kept}")
-    _say_next(config, project, trials, rules, kept)
-
-
-def check(config: PostprocessSearchConfig) -> list[SettingProblem]:
-    """Settings that cannot work, before any work."""
-    wanted = {
-        "level": 0 < config.level < 1 or "a share above 0 and below 1",
-        "samples": config.samples >= 100 or "100 or more",
-        "runs": not (config.runs and config.group) or "null together with group",
-        "num_processes": config.num_processes >= 1 or "1 or more",
-        "overlap": 0 <= config.overlap < 1 or "0 up to but not including 1",
-        "tile_batch": config.tile_batch >= 1 or "1 or more",
-    }
-    return [SettingProblem(key, getattr(config, key), text) for key, text in wanted.items() if isinstance(text, str)]
+    folder = project.folders.project / FOLDER / title
+    return Searched(f"{title}: {len(cases)} cases of {folds}", folder, cases, names, project)
 
 
 def _runs(config: PostprocessSearchConfig, project: Project) -> tuple[str, list[RunRecord]]:
@@ -143,15 +218,8 @@ def _infer_config(config: PostprocessSearchConfig, run: RunRecord) -> InferConfi
     return InferConfig(runs=[run.name], input="", **{name: getattr(config, name) for name in same})
 
 
-def _say_next(
-    config: PostprocessSearchConfig, project: Project, trials: Sequence[Trial], rules: dict[int, LabelRule], kept: Path
-) -> None:
+def _adopt(project: Project, trials: Sequence[Trial], rules: Mapping[int, LabelRule], kept: Path) -> None:
     """Bring the rules to mask_labels.json, and say what the next prediction does."""
-    if not rules:
-        say("no rule surely helps: predictions are best left as they are")
-    if not config.adopt:
-        say(f"next: fran infer project={project.title} … postprocess={kept}")
-        return
     path = project.folders.mask_labels
     former_path = project.folders.project / FOLDER / ADOPTED
     former = read_rules(former_path)

@@ -367,6 +367,10 @@ class PostprocessSearchConfig(ProjectVerbConfig):
 
     group: str | None = None
     runs: list[str] | None = None
+    pred: str | None = None
+    gt: str | None = None
+    datasource: str | None = None
+    labels: Any = None  # a command line cannot put whole-number keys into a typed dict; see label_names
     adopt: bool = True
     level: float = 0.95
     samples: int = 10_000

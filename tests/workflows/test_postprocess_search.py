@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fran.datasources.datasource import Datasource
-from fran.errors import ConfigError, StoreError
+from fran.errors import CasesFailed, ConfigError, StoreError
 from fran.io.checkpoint import write_checkpoint
 from fran.io.files import read_json, write_json
 from fran.projects.folders import ProjectFolders
@@ -21,7 +21,7 @@ from fran.projects.project import Project
 from fran.tracking.cv_groups import group_for
 from fran.tracking.runs import RunRecord, write_record
 from fran.workflows.entry import compose_job
-from fran.workflows.postprocess_search import postprocess_search
+from fran.workflows.postprocess_search import check, postprocess_search
 from fran.workflows.run_tracking import cv_folder
 from fran.workflows.schema import PostprocessSearchConfig
 
@@ -127,3 +127,31 @@ def test_a_run_is_not_judged_on_what_it_was_trained_on(project: Project) -> None
     write_checkpoint(checkpoint, record.folder / "best.ckpt")
     with pytest.raises(ConfigError, match="found 1 that it was trained on"):
         _search(runs=f"[{record.name}]")
+
+
+def test_predictions_in_a_folder(fran_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gt = _raw(tmp_path / "kits", 8)
+    pred = tmp_path / "pred"
+    pred.mkdir()
+    for file in (gt / "images").iterdir():
+        bright = np.asarray(nibabel.load(file).dataobj) > 100
+        nibabel.save(nibabel.Nifti1Image(bright.astype(np.uint8) * 5, AFFINE), pred / file.name)
+    with pytest.raises(ConfigError, match="labels: expected names"):
+        _search(pred=pred, gt=gt)
+    _search(pred=pred, gt=gt, labels="{5:kidney}")
+    found = LabelRule("kidney", dusting_threshold_mm3=10.0)
+    assert read_rules(pred / "postprocess" / "rules.json") == {5: found}
+    assert not (fran_home / "projects").exists()
+    assert "postprocess=" in capsys.readouterr().out.splitlines()[-1]
+    write_json(pred / "kits_3.json", {"postprocess": {"5": {"k_largest": 1}}})
+    with pytest.raises(ConfigError, match="found 1 with, such as kits_3"):
+        _search(pred=pred, gt=gt, labels="{5:kidney}")
+    (pred / "kits_2.nii.gz").unlink()
+    with pytest.raises(CasesFailed, match="1 of 8 references have no prediction"):
+        _search(pred=pred, gt=gt, labels="{5:kidney}")
+
+
+def test_settings_that_exclude_each_other() -> None:
+    config = PostprocessSearchConfig(runs=["a"], group="b", pred="c", overlap=1.0)
+    assert [p.key for p in check(config)] == ["runs", "pred", "gt", "overlap"]
+    assert [p.key for p in check(PostprocessSearchConfig(datasource="kits"))] == ["datasource"]
