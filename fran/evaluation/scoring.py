@@ -26,7 +26,7 @@ from fran.preprocessing.memory import AUTO, fitting_processes, usable_cores
 #: Grids further apart than this share of the smallest voxel side are not compared.
 GRID_TOLERANCE_VOXELS = 0.05
 #: Peak memory of a process: both maps, components, surfaces and their indices.
-_BYTES_PER_VOXEL, _WORKER_BYTES = 24, 200_000_000
+_BYTES_PER_VOXEL, _WORKER_BYTES = 16, 200_000_000
 
 log = logging.getLogger("fran.score")
 

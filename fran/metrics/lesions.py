@@ -9,6 +9,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fran.metrics.surface import foreground_box
+
 #: Voxels that share a face, an edge or a corner belong to one component.
 CONNECTIVITY: Final = 26
 
@@ -83,8 +85,11 @@ def lesion_scores(
     _check(pred, ref, min_iou)
     wanted = np.zeros(int(max(pred.max(initial=0), ref.max(initial=0), *labels, 0)) + 1, dtype=bool)
     wanted[list(labels)] = True
-    found, there = _components(pred, wanted), _components(ref, wanted)
-    tp = _matches(found, there, min_iou)
+    box = foreground_box(pred, ref)
+    if box is None:
+        return dict.fromkeys(labels, Lesions(0, 0, 0))
+    found, there = _components(pred[box], wanted), _components(ref[box], wanted)
+    tp = np.bincount(_matched_labels(found, there, min_iou), minlength=len(wanted))
     n_pred, n_ref = (np.bincount(side.label[1:], minlength=len(wanted)) for side in (found, there))
     return {v: Lesions(int(tp[v]), int(n_pred[v] - tp[v]), int(n_ref[v] - tp[v])) for v in labels}
 
@@ -121,8 +126,8 @@ def _components(lm: NDArray[Any], wanted: NDArray[np.bool_]) -> _Components:
     return _Components(volume, label, np.bincount(numbers, minlength=n + 1))
 
 
-def _matches(pred: _Components, ref: _Components, min_iou: float) -> NDArray[np.int64]:
-    """Number of pairs by label."""
+def _matched_labels(pred: _Components, ref: _Components, min_iou: float) -> NDArray[np.intp]:
+    """Label of each pair."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import maximum_bipartite_matching
 
@@ -134,10 +139,7 @@ def _matches(pred: _Components, ref: _Components, min_iou: float) -> NDArray[np.
     close = shared >= min_iou * (pred.voxels[p] + ref.voxels[r] - shared)
     graph = coo_array((close[close], (p[close], r[close])), shape=(len(pred.label), len(ref.label))).tocsr()
     partner = maximum_bipartite_matching(graph, perm_type="column")
-    n_labels = int(max(pred.label.max(), ref.label.max())) + 1
-    counts: NDArray[np.int64] = np.zeros(max(n_labels, 1), dtype=np.int64)
-    np.add.at(counts, pred.label[partner >= 0], 1)
-    return counts
+    return pred.label[partner >= 0]
 
 
 def _check(pred: NDArray[Any], ref: NDArray[Any], min_iou: float) -> None:

@@ -135,7 +135,7 @@ def _distances(
 ) -> dict[int, tuple[Floats, Floats]]:
     """Directed distances per label; those beyond the label's bound are infinite."""
     spacing = _checked(pred, ref, spacing_mm)
-    box = _foreground_box(pred, ref)
+    box = foreground_box(pred, ref)
     if box is None or not labels:
         return {label: (np.empty(0, np.float32), np.empty(0, np.float32)) for label in labels}
     ring = Ring.of(spacing, bound_mm)
@@ -155,7 +155,7 @@ def _split(surfaces: Surfaces, found: Floats, labels: Collection[int]) -> dict[i
     }
 
 
-def _foreground_box(pred: NDArray[Any], ref: NDArray[Any]) -> tuple[slice, ...] | None:
+def foreground_box(pred: NDArray[Any], ref: NDArray[Any]) -> tuple[slice, ...] | None:
     """The box that holds everything above 0 in either map; None where there is nothing."""
     box = []
     for axis in range(3):

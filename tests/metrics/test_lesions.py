@@ -53,6 +53,8 @@ def test_corners_join_and_labels_do_not() -> None:
     other = np.where(lm == 7, 300, 7).astype(np.uint16) * (lm > 0)
     assert lesion_scores(other, lm, [7, 300]) == {7: Lesions(0, 1, 1), 300: Lesions(0, 1, 1)}
     assert lesion_scores(lm, lm, [7]) == {7: Lesions(1, 0, 0)}
+    assert lesion_scores(_lm(), _lm(), [5]) == {5: Lesions(0, 0, 0)}
+    assert lesion_scores(_lm((1, 4, 1)), _lm(), [1, 900]) == {1: Lesions(0, 1, 0), 900: Lesions(0, 0, 0)}
 
 
 @pytest.mark.parametrize("seed", range(4))
