@@ -139,7 +139,8 @@ def _matched_labels(pred: _Components, ref: _Components, min_iou: float) -> NDAr
     close = shared >= min_iou * (pred.voxels[p] + ref.voxels[r] - shared)
     graph = coo_array((close[close], (p[close], r[close])), shape=(len(pred.label), len(ref.label))).tocsr()
     partner = maximum_bipartite_matching(graph, perm_type="column")
-    return pred.label[partner >= 0]
+    matched: NDArray[np.intp] = pred.label[partner >= 0]
+    return matched
 
 
 def _check(pred: NDArray[Any], ref: NDArray[Any], min_iou: float) -> None:
