@@ -226,3 +226,35 @@ def test_a_datasource_that_the_model_never_saw(grouped: tuple[Path, Path], folde
         score_folder(*grouped, datasource="c")
     with pytest.raises(ConfigError, match="leave it out"):
         score_folder(*folders, datasource="kits")
+
+
+@pytest.mark.realdata
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("name", ["kitsnat", "tsaorta", "brainslab"])
+def test_real_maps_equal_monai(shared_data: Path, tmp_path: Path, name: str) -> None:
+    """Stored in axis orders of their own, with thick slices; MONAI gets them as SimpleITK reads them."""
+    import SimpleITK as sitk
+    import torch
+    from monai.metrics import compute_dice, compute_hausdorff_distance, compute_surface_dice
+
+    file = min((shared_data / name / "lms").iterdir(), key=lambda path: path.stat().st_size)
+    image = sitk.ReadImage(str(file), sitk.sitkUInt16)
+    ref = sitk.GetArrayFromImage(image)
+    pred = np.roll(ref, (1, 0, -2), axis=(0, 1, 2))
+    predicted = sitk.GetImageFromArray(pred)
+    predicted.CopyInformation(image)
+    for folder, what in (("gt", image), ("pred", predicted)):
+        (tmp_path / folder).mkdir()
+        sitk.WriteImage(what, str(tmp_path / folder / "case_1.nrrd"), useCompression=True)
+    table = score_folder(tmp_path / "pred", tmp_path / "gt", nsd_mm=1.5, measures=Measures(("nsd", "hd95")))
+    assert table.scores
+    spacing = image.GetSpacing()[::-1]
+    for score in table.scores:
+        p, r = (torch.from_numpy(lm == score.label)[None, None].float() for lm in (pred, ref))
+        how = {"include_background": True, "spacing": spacing}
+        theirs = compute_dice(p, r), compute_surface_dice(p, r, [1.5], **how)
+        far = compute_hausdorff_distance(p, r, percentile=95, **how)
+        np.testing.assert_allclose(
+            [score.dice, score.nsd, score.hd95_mm], [float(x) for x in (*theirs, far)], atol=1e-4, err_msg=str(score)
+        )

@@ -128,6 +128,19 @@ def test_missing_predictions_stand_at_the_top(folders: tuple[Path, Path], tmp_pa
     assert text.index("none for kits_0") < text.index("Over cases")
 
 
+def test_raw_values_of_a_datasource_are_drawn_translated(tmp_path: Path) -> None:
+    """The model calls b's liver 3; in b's files it is 1."""
+    raw, found = np.zeros(GRID.shape, np.uint8), np.zeros(GRID.shape, np.uint8)
+    raw[4:12, 3:10, 2:6], found[5:12, 3:10, 2:6] = 1, 3
+    write_label_map(tmp_path / "b" / "b_1.nii.gz", raw, GRID)
+    write_label_map(tmp_path / "pred" / "b_1.nii.gz", found, GRID)
+    labels = {"values": [3], "names": {"3": "liver"}, "origins": {"3": [["b", 1, "liver"]]}}
+    (tmp_path / "pred" / "b_1.json").write_text(json.dumps({"labels": labels}))
+    (picture,) = draw_worst(score_folder(tmp_path / "pred", tmp_path / "b", datasource="b"), 5)
+    assert picture.title == "b_1, liver"
+    assert picture.svg.count('class="outline') == 2
+
+
 SCRIPT = """
 <script>
 const said = {}, tables = [...document.querySelectorAll("table")], cases = tables.at(-1);
