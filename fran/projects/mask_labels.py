@@ -233,7 +233,10 @@ def _is_whole(value: Any) -> bool:
 
 _KEYS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "name": (lambda v: isinstance(v, str), "the label's name"),
-    "dusting_threshold": (lambda v: _is_whole(v) and v >= 0, "a whole number of voxels, 0 or more"),
+    "dusting_threshold": (
+        lambda v: _is_whole(v) and v >= 0,
+        "a whole number of voxels, 0 or more (a volume is dusting_threshold_mm3)",
+    ),
     "dusting_threshold_mm3": (_is_number, "a volume in mm³, 0 or more"),
     "k_largest": (lambda v: v is None or (_is_whole(v) and v >= 1), "a whole number, 1 or more, or null"),
     "fill_holes": (lambda v: isinstance(v, bool), "true or false"),

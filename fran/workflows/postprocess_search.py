@@ -220,12 +220,14 @@ def _infer_config(config: PostprocessSearchConfig, run: RunRecord) -> InferConfi
 
 def _adopt(project: Project, trials: Sequence[Trial], rules: Mapping[int, LabelRule], kept: Path) -> None:
     """Bring the rules to mask_labels.json, and say what the next prediction does."""
+    from fran.evaluation.postprocess_search import LEAST_CASES
+
     path = project.folders.mask_labels
     former_path = project.folders.project / FOLDER / ADOPTED
     former = read_rules(former_path)
-    looked_at = {trial.label: trial.name for trial in trials}
+    decided = {trial.name for trial in trials if trial.n >= LEAST_CASES}  # else what is there stays
     by_name = {name: value for value, name in project.output_names.items()}
-    names = {by_name[name]: name for name in looked_at.values() if name in by_name}
+    names = {by_name[name]: name for name in decided if name in by_name}
     found = {by_name[rule.name]: rule for rule in rules.values() if rule.name in by_name}
     theirs = adopt_rules(path, found, former, names)
     write_json(

@@ -88,7 +88,7 @@ def test_everything_that_is_wrong_is_said_at_once(path: Path) -> None:
     for said in (
         "label 1: unknown key 'dusting_treshold'; did you mean 'dusting_threshold'?",
         "label 1: k_largest: expected a whole number, 1 or more, or null, found 0",
-        "label 2: dusting_threshold: expected a whole number of voxels, 0 or more, found 2.5",
+        "label 2: dusting_threshold: expected a whole number of voxels, 0 or more (a volume is",
         "label 2: fill_holes: expected true or false, found 1",
         "label 3: dusting_threshold_mm3: expected a volume in mm³, 0 or more, found -1",
         "label 3: k_largest: expected a whole number, 1 or more, or null, found True",
