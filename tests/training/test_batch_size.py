@@ -31,7 +31,7 @@ except FranError as error:
 step = finder.trial_step(spec, torch.device("cpu"), "32-true")
 step(found.batch_size)
 try:
-    step(3 * found.batch_size)
+    step(5 * found.batch_size)
     larger = True
 except RuntimeError:
     larger = False
@@ -57,7 +57,7 @@ def test_the_batch_fills_the_limit_and_no_more(make_spec):
     spec = make_spec(SMALL, threads=1)
     batch_size, patch, larger, said = find(spec, 600)
     assert 2 <= batch_size < 256
-    assert not larger, "three times as much does not fit"
+    assert not larger, "half of the limit is for what the allocator keeps, a fifth of the rest free: five times as much cannot fit"
     assert patch * batch_size < 600 * 2**20
     assert said.startswith(f"batch size {batch_size} fits on the CPU: ")
 
