@@ -207,6 +207,7 @@ VERBS: dict[str, Verb | Group] = {
     ),
     "ui": Verb("ui", "open MLflow on a project's runs", "fran ui project=kits"),
     "demo": Verb("demo", "the whole way on phantoms that fran makes itself", "fran demo"),
+    "doctor": Verb("doctor", "what is wrong with this machine for fran, and what to do", "fran doctor"),
     "completion": Verb("completion", "what Tab offers, in bash, zsh and fish", "fran completion bash", conf="-"),
 }
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 import shutil
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback
 
 from fran.data.datamodule import CropDataModule
@@ -21,16 +19,11 @@ from fran.io.checkpoint import LAST
 from fran.io.files import read_json, write_json
 from fran.training import alarm_rules as rules
 from fran.training.alarm_rules import Alarm, LabelHistory
+from fran.training.convolution import convolution_seconds, has_cudnn, has_onednn
 from fran.training.module import LossNotFinite, SegmentationModule
 from fran.training.settings import TrainerSettings
 
 FILE = "alarms.json"
-TRIALS = 3
-#: Side in voxels and channels of the measured convolutions; above the ratio, only the small one is tried.
-SMALL_TRIAL, TRIAL, HOPELESS = (16, 8), (32, 16), 10.0
-#: Seconds after which no further repeat begins.
-TRIAL_S = 0.2
-Ways = Mapping[str, tuple[torch.dtype, torch.memory_format]]
 log = logging.getLogger(__name__)
 
 
@@ -84,7 +77,7 @@ class Alarms(Callback):
             return
         if self.path.is_file():
             self._raised = read_json(self.path)
-        found = [rules.missing_kernels(self.accelerator, onednn=_has_onednn(), cudnn=_has_cudnn()), self._slow(trainer)]
+        found = [rules.missing_kernels(self.accelerator, onednn=has_onednn(), cudnn=has_cudnn()), self._slow(trainer)]
         data = trainer.datamodule  # type: ignore[attr-defined]  # set by fit
         if isinstance(data, CropDataModule):
             found += absent_classes(data)
@@ -192,54 +185,3 @@ def _holders(source: CaseSource, n_classes: int) -> list[int]:
     """How many cases hold each channel."""
     present = [source.channels_present(case_id) for case_id in source.case_ids]
     return [sum(channel in case for case in present) for channel in range(n_classes)]
-
-
-def convolution_seconds(device: torch.device, precision: str, *, channels_last: bool) -> dict[str, float]:
-    """Shortest of some timings of one 3-D convolution; random numbers are left alone.
-
-    A path without a kernel of its own was seen to be 200 times slower, so a small convolution is tried first, and a
-    larger one, whose time tells more, only where that is not far off.
-
-    Returns:
-        "float32" and "precision", and with `channels_last` also "contiguous": see `alarm_rules.slow_convolution`.
-    """
-    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision, torch.float32)
-    layout = torch.channels_last_3d if channels_last else torch.contiguous_format
-    ways = {"float32": (torch.float32, layout), "precision": (dtype, layout)}
-    if channels_last:
-        ways["contiguous"] = (dtype, torch.contiguous_format)
-    small = _shortest(device, ways, *SMALL_TRIAL)
-    hopeless = max(small.values()) > HOPELESS * min(small.values())
-    return small if hopeless else _shortest(device, ways, *TRIAL)
-
-
-@torch.no_grad()
-def _shortest(device: torch.device, ways: Ways, side: int, width: int) -> dict[str, float]:
-    image = torch.ones(1, width, side, side, side, device=device)
-    weight = torch.full((width, width, 3, 3, 3), 0.01, device=device)
-    best, started = dict.fromkeys(ways, float("inf")), time.perf_counter()
-    for number in range(TRIALS + 1):  # the first time also builds what the library keeps
-        if number and time.perf_counter() - started > TRIAL_S:
-            break
-        for name, (kind, layout) in ways.items():
-            laid, kernel = image.to(dtype=kind, memory_format=layout), weight.to(dtype=kind)
-            best[name] = min(best[name], _timed(laid, kernel))
-    return best
-
-
-def _timed(image: torch.Tensor, weight: torch.Tensor) -> float:
-    if image.is_cuda:
-        torch.cuda.synchronize(image.device)
-    started = time.perf_counter()
-    torch.nn.functional.conv3d(image, weight, padding=1)
-    if image.is_cuda:
-        torch.cuda.synchronize(image.device)
-    return time.perf_counter() - started
-
-
-def _has_onednn() -> bool:
-    return bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
-
-
-def _has_cudnn() -> bool:
-    return bool(torch.backends.cudnn.is_available() and torch.backends.cudnn.enabled)  # type: ignore[no-untyped-call]

@@ -417,6 +417,15 @@ class UiConfig:
 
 
 @dataclass
+class DoctorConfig:
+    """`fran doctor`."""
+
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    tracking: TrackingSettings = field(default_factory=TrackingSettings)
+    json: bool = False
+
+
+@dataclass
 class DemoConfig:
     """`fran demo`."""
 
@@ -474,6 +483,7 @@ SCHEMAS: dict[str, type] = {
     "import_nnunet_schema": ImportNnunetConfig,
     "export_nnunet_schema": ExportNnunetConfig,
     "demo_schema": DemoConfig,
+    "doctor_schema": DoctorConfig,
 }
 """The schema that the primary configuration names first in its defaults."""
 
