@@ -57,7 +57,7 @@ def test_the_batch_fills_the_limit_and_no_more(make_spec):
     spec = make_spec(SMALL, threads=1)
     batch_size, patch, larger, said = find(spec, 600)
     assert 2 <= batch_size < 256
-    assert not larger, "half of the limit is for what the allocator keeps, a fifth of the rest free: five times as much cannot fit"
+    assert not larger, "four fifths of half of the limit: five times as much cannot fit"
     assert patch * batch_size < 600 * 2**20
     assert said.startswith(f"batch size {batch_size} fits on the CPU: ")
 
