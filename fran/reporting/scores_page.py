@@ -24,7 +24,7 @@ from fran.reporting.page import Cell, Markup, Table, number, text, write_page
 from fran.reporting.slices import slice_svg
 
 #: Rows in the page's table; the rest is in scores.csv.
-MAX_ROWS = 2000
+MAX_ROWS = 1000
 
 log = logging.getLogger("fran.score")
 
