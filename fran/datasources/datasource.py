@@ -49,6 +49,7 @@ class Datasource:
         annotated: labels, by value or name, whose structures the annotators drew wherever they saw them; what is not
             among them may be there without having been drawn. None means those in `labels`, or those met.
         channel: which of several images of a case is taken, by number or name; see `fran.datasources.layouts`.
+        derivative: which of several kinds of label maps of a BIDS data set is taken, by a part of its name.
 
     Raises:
         ConfigError: an argument that cannot be used.
@@ -64,6 +65,7 @@ class Datasource:
     ds_type: str = "full"
     annotated: Sequence[int | str] | None = None
     channel: Channel | None = None
+    derivative: str | None = None
 
     def __post_init__(self) -> None:
         folder = Path(self.folder).expanduser().absolute()
@@ -112,7 +114,7 @@ class Datasource:
     @cached_property
     def layout(self) -> Layout | None:
         """The layout of others that the folder has; None where it is fran's own."""
-        return recognise(self.folder, self.channel)
+        return recognise(self.folder, self.channel, self.derivative)
 
     def _declared_labels(self) -> Mapping[Any, Any] | None:
         stated = _read_labels(self.folder)
@@ -192,8 +194,9 @@ class Datasource:
         pairs = self.pairs().pairs
         lms, images = [pair.lm for pair in pairs], [pair.image for pair in pairs]
         known = {*lms, *images, self.folder / LABELS_FILE}
-        files = sorted(p for p in self.folder.rglob("*") if p.is_file() and not p.name.startswith("."))
-        return lms, images, [path for path in files if path not in known]
+        files = sorted(p for p in self.folder.rglob("*") if p.is_file() and p not in known)
+        hidden = {p for p in files if any(part.startswith(".") for part in p.relative_to(self.folder).parts)}
+        return lms, images, [path for path in files if path not in hidden]
 
     def _check_own_layout(self) -> None:
         if self.layout is not None:

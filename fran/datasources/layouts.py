@@ -34,23 +34,29 @@ class Layout:
     pair: Callable[[str, str | None], Pairing]
 
 
-def recognise(folder: Path, channel: Channel | None = None) -> Layout | None:
+def recognise(folder: Path, channel: Channel | None = None, derivative: str | None = None) -> Layout | None:
     """The layout of a folder; None where it is fran's own, or none that fran knows.
 
     Args:
         folder: of raw data.
         channel: which of several images of a case is taken, by number or name.
+        derivative: which of several kinds of label maps is taken, by a part of its name; for BIDS.
 
     Raises:
         ConfigError: the folder cannot be read without a choice, or there is no such choice.
     """
-    from fran.datasources import nnunet
+    from fran.datasources import bids, nnunet
 
-    if not (folder / "images").is_dir() and not (folder / "lms").is_dir() and nnunet.is_one(folder):
+    own = (folder / "images").is_dir() or (folder / "lms").is_dir()
+    if not own and not nnunet.is_one(folder) and bids.is_one(folder):
+        return bids.layout(folder, channel, derivative)
+    if derivative is not None:
+        raise ConfigError(f"derivative: expected a BIDS data set, found {folder}; leave derivative away")
+    if not own and nnunet.is_one(folder):
         return nnunet.layout(folder, channel)
     if channel is not None:
         raise ConfigError(
-            f"channel: expected a folder in nnU-Net's layout, whose cases have several images, found {folder}; "
+            f"channel: expected a folder of nnU-Net or BIDS, whose cases have several images, found {folder}; "
             "leave channel away"
         )
     return None
@@ -59,6 +65,11 @@ def recognise(folder: Path, channel: Channel | None = None) -> Layout | None:
 def default_name(folder: Path) -> str:
     """Name of the datasource in a folder that fran did not name: its letters and digits."""
     return re.sub(r"[^A-Za-z0-9]+", "_", folder.name).strip("_")
+
+
+def patient_of(folder: Path, name: str) -> str:
+    """Who a case of a foreign layout is of: the same for every datasource that reads this folder, and for no other."""
+    return f"{default_name(folder)}/{name}"
 
 
 def case_ids(names: Iterable[str], prefix: str | None) -> dict[str, str]:

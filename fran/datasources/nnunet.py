@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fran.datasources.dataset_json import FILE, DatasetJson, modality_of, read_dataset_json
-from fran.datasources.layouts import Channel, Layout, case_ids
+from fran.datasources.layouts import Channel, Layout, case_ids, patient_of
 from fran.datasources.pairing import Pair, Pairing, lone_file, no_volume, problem_of
 from fran.errors import CaseProblem, ConfigError, Severity, choices
 from fran.io.volume import EXTENSIONS, stem
@@ -167,7 +167,7 @@ def _pair(folder: Path, stated: DatasetJson, files: _Files, number: int, source:
         problems = list(_case_problems(folder, stated, case_id, name, images, lms, number))
         result.problems += problems
         if all(p.severity != "error" for p in problems):
-            result.pairs.append(Pair(case_id, case_id, images[number][0], lms[0], folder))
+            result.pairs.append(Pair(case_id, patient_of(folder, name), images[number][0], lms[0], folder))
     if not ids:
         step = f"put the images into {folder / IMAGES} and the label maps into {folder / LABELS}"
         result.problems.append(problem_of(source, folder, "pairs", "images and label maps", "none", step))

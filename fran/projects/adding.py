@@ -161,6 +161,7 @@ def _admitted(
             problems.say(datasource.name, problem)
         for record in scan.records:
             admission.consider(record, datasource, test)
+    admission.part_files()
     admission.separate()
     admission.note_flags()
     admission.note_copies()

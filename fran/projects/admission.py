@@ -51,6 +51,19 @@ class Admission:
                 return
         self.rows[record.case_id] = row
 
+    def part_files(self) -> None:
+        """Refuse cases that share a raw file with another case; the one that is stored, or was first, stays."""
+        first: dict[Path, CaseRow] = {}
+        final = {**self.former, **self.rows}
+        for row in sorted(final.values(), key=lambda row: row.case_id not in self.former):
+            owners = [first.setdefault(path, row) for path in (row.image, row.lm)]
+            other = next((owner for owner in owners if owner is not row), None)
+            if other is not None and row.case_id in self.rows:
+                step = "keep one of the two; the other may be in a project of its own"
+                found = f"those of case {other.case_id} of datasource {other.ds}"
+                self._refuse(row, "raw files", "files that no other case has", found, step)
+                del self.rows[row.case_id]
+
     def separate(self) -> None:
         """Refuse cases that share a patient or an image with a case on the other side of the test flag.
 

@@ -30,7 +30,13 @@ def fix(job: Job[FixConfig], verb: str) -> None:
     config = job.config
     if verb != "relabel" and (config.remapping is not None or config.in_place):
         raise ConfigError(f"fran fix {verb}: remapping and in_place are settings of fran fix relabel alone")
-    source = Datasource(Path(config.folder), alias=config.alias, ds_type=config.ds_type, channel=config.channel)
+    source = Datasource(
+        Path(config.folder),
+        alias=config.alias,
+        ds_type=config.ds_type,
+        channel=config.channel,
+        derivative=config.derivative,
+    )
     repair = _repaired(source, verb, config)
     log.info("%s", repair)
     log.info("next: fran check %s", repair.folder)

@@ -50,6 +50,7 @@ class DatasourceConfig:
     annotated: list[Any] | None = None
     ds_type: str = "full"
     channel: Any = None  # whole number or name
+    derivative: str | None = None
 
 
 @dataclass
@@ -74,6 +75,7 @@ class SourcesConfig:
     annotated: list[Any] | None = None
     ds_type: str = "full"
     channel: Any = None
+    derivative: str | None = None
     num_processes: int = 2
     backend: str = "local"
     ray_address: str = "auto"
@@ -113,6 +115,7 @@ class FixConfig:
     alias: str | None = None
     ds_type: str = "full"
     channel: Any = None
+    derivative: str | None = None
     remapping: Any = None  # a command line cannot put whole-number keys into a typed dict
     in_place: bool = False
 

@@ -25,7 +25,7 @@ def entries_of(config: SourcesConfig) -> dict[str, DatasourceConfig]:
     entries = dict(config.datasource)
     for item in config.folders:
         folder = Path(item).expanduser().resolve()
-        name = folder.name if recognise(folder, config.channel) is None else default_name(folder)
+        name = folder.name if recognise(folder, config.channel, config.derivative) is None else default_name(folder)
         if name in entries:
             raise ConfigError(
                 f"datasource: two are called '{name}': {entries[name].folder} and {folder}; "
@@ -40,6 +40,7 @@ def entries_of(config: SourcesConfig) -> dict[str, DatasourceConfig]:
             annotated=config.annotated,
             ds_type=config.ds_type,
             channel=config.channel,
+            derivative=config.derivative,
         )
     return entries
 

@@ -44,6 +44,18 @@ def write_decathlon(folder: Path, names: Iterable[str], stated: Mapping[str, Any
     return folder
 
 
+def write_bids(folder: Path, scans: Iterable[str], lm: str = "desc-manual_dseg", pipeline: str = "manual") -> Path:
+    """A T1w and a label map for each of ``sub-01_ses-2``, ...; labels by a table at the pipeline's root."""
+    for k, scan in enumerate(scans):
+        place = Path(*(token for token in scan.split("_") if token.startswith(("sub-", "ses-")))) / "anat"
+        save(folder / place / f"{scan}_T1w.nii.gz", image_array(k))
+        save(folder / "derivatives" / pipeline / place / f"{scan}_{lm}.nii.gz", different_lm(k))
+    table = "index\tname\tcolor\n0\tbackground\t#000000\n1\tlesion\t#ff0000\n2\toedema\t#00ff00\n"
+    (folder / "derivatives" / pipeline / "desc-manual_dseg.tsv").write_text(table)
+    write_json(folder / "dataset_description.json", {"Name": "lesions", "BIDSVersion": "1.9.0"})
+    return folder
+
+
 def different_lm(k: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """No two alike."""
     lm = lm_array()

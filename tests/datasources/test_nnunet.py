@@ -34,9 +34,9 @@ def test_v2_is_read_in_place(tmp_path: Path) -> None:
     report = source.scan(tmp_path / "store")
     assert report.problems == []
     assert [(r.case_id, r.image.name, r.lm.name, r.patient) for r in report.records] == [
-        ("BraTS-GLI_2", "BraTS-GLI_2_0000.nii.gz", "BraTS-GLI_2.nii.gz", "BraTS-GLI_2"),
-        ("liver_1", "liver_1_0000.nii.gz", "liver_1.nii.gz", "liver_1"),
-        ("liver_30", "liver_30_0000.nii.gz", "liver_30.nii.gz", "liver_30"),
+        ("BraTS-GLI_2", "BraTS-GLI_2_0000.nii.gz", "BraTS-GLI_2.nii.gz", "Dataset004_Liver/BraTS-GLI_2"),
+        ("liver_1", "liver_1_0000.nii.gz", "liver_1.nii.gz", "Dataset004_Liver/liver_1"),
+        ("liver_30", "liver_30_0000.nii.gz", "liver_30.nii.gz", "Dataset004_Liver/liver_30"),
     ]
     assert tree(folder) == before
     assert source.scan(tmp_path / "store").n_read == 0
@@ -109,7 +109,7 @@ def test_four_dimensional_files_of_the_decathlon_are_refused(tmp_path: Path) -> 
 
 
 def test_channel_is_for_folders_that_have_some(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="channel: expected a folder in nnU-Net's layout"):
+    with pytest.raises(ConfigError, match="channel: expected a folder of nnU-Net or BIDS"):
         Datasource(folder, channel=0)
 
 

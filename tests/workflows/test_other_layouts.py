@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fran.io.files import write_json
 from tests.conftest import Fran
-from tests.datasources.other_layouts import tree, write_decathlon, write_nnunet
+from tests.datasources.other_layouts import tree, write_bids, write_decathlon, write_nnunet
 
 SMALL = ("spacing=[2,2,3]", "patch_dim0=32", "patch_dim1=16", "preprocess.num_processes=1")
 
@@ -88,3 +88,18 @@ def test_export_and_import_again(tmp_path: Path, fran: Fran) -> None:
     assert second["from"] == str(out / "splits_final.json")
     unknown = fran("export-nnunet", "project=spleens", f"output={out}2", "datasources=[Task09]")
     assert (unknown.returncode, "did you mean 'Task09_Spleen'" in unknown.stderr) == (2, True)
+
+
+def test_bids_from_init_to_preprocessed(tmp_path: Path, fran: Fran) -> None:
+    folder = write_bids(tmp_path / "strokes", [f"sub-{k}_ses-{s}" for k in range(2) for s in (1, 2)])
+    write_bids(folder, ["sub-0_ses-1"], pipeline="network")
+    asked = fran("check", str(folder))
+    assert (asked.returncode, "choose one with derivative=manual/desc-manual_dseg" in asked.stderr) == (2, True)
+    done = fran("init", "-t", "strokes", "-i", str(folder), "derivative=manual")
+    assert done.returncode == 0, done.stderr
+    assert "4 images of 2 patients, cases are called like strokes_sub-0_ses-1" in done.stdout + done.stderr
+    made = fran("preprocess", "project=strokes", "plan=plan1", *SMALL)
+    assert made.returncode == 0, made.stderr
+    status = json.loads(fran("project", "status", "project=strokes", "json=true").stdout)
+    assert [d["n_patients"] for d in status["datasources"]] == [2]
+    assert sum(stage["n_cases"] for stage in status["preprocessed"]) >= 4
