@@ -146,33 +146,32 @@ def shown(value: float | None, digits: int) -> str:
     return "∞" if math.isinf(value) else f"{value:,.{digits}f}"
 
 
-def stacked(found: Estimate, digits: int) -> str:
-    """A value above its interval."""
+def stacked(found: Estimate, digits: int, joint: str = " to ") -> str:
+    """A value above its interval; `joint` stands between the ends of that."""
     if math.isnan(found.value):
         return "–"
-    return f"{shown(found.value, digits)}\n{shown(found.low, digits)} to {shown(found.high, digits)}"
+    return f"{shown(found.value, digits)}\n{shown(found.low, digits)}{joint}{shown(found.high, digits)}"
 
 
 def _summary_table(table: ScoreTable, summary: Sequence[LabelSummary]) -> Table:
     title = f"Mean over {table.n_scored} of {table.n_references} references, with its interval"
-    columns = [c for c in table.measures.columns() if c not in ("f1", "diff_mm3")]
-    made = _table(title, ["label", "name", "cases", *(COLUMNS[c].heading for c in columns), "one-sided"])
+    columns = [c for c in table.measures.columns() if c not in ("f1", "diff_mm3", "asd_mm")]
+    made = _table(title, ["name", "cases", *(COLUMNS[c].heading for c in columns), "one-sided"])
     for line in summary:
-        cells = (stacked(line.averages[c].mean, COLUMNS[c].digits) for c in columns)
-        label = "" if line.label is None else str(line.label)
-        one_sided = f"{line.only_pred}, {line.only_ref}"
-        made.add_row(label, line.name, str(line.averages["dice"].n), *cells, one_sided)
+        # tenths of a mm: the table fits into 80 columns
+        cells = (stacked(line.averages[c].mean, 1 if c.endswith("_mm") else 3, "–") for c in columns)
+        made.add_row(line.name, str(line.averages["dice"].n), *cells, f"{line.only_pred}, {line.only_ref}")
     return made
 
 
 def _lesion_table(table: ScoreTable, summary: Sequence[LabelSummary]) -> Table:
     title = f"Lesions (components found at an intersection over union of {table.measures.lesion_iou:g})"
-    made = _table(title, ["name", "references", "predicted", "found", "false", "missed", "precision", "recall", "F1"])
+    made = _table(title, ["name", "true", "marked", "found", "false", "missed", "precision", "recall", "F1"])
     for line in summary:
         if line.lesions:
             n = line.lesions
             counts = map(str, (n.ref_lesions, n.pred_lesions, n.tp, n.fp, n.fn))
-            made.add_row(line.name, *counts, *(stacked(e, 2) for e in (n.precision, n.recall, n.f1)))
+            made.add_row(line.name, *counts, *(stacked(e, 2, "–") for e in (n.precision, n.recall, n.f1)))
     return made
 
 
@@ -184,9 +183,10 @@ def _worst_table(table: ScoreTable, n: int) -> Table:
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
-    made = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    made = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in columns:
-        made.add_column(name, justify="left" if name in ("case", "name", "metric", "shown") else "right")
+        words = name in ("case", "name", "metric", "shown")
+        made.add_column(name, justify="left" if words else "right", overflow="fold")
     return made
 
 

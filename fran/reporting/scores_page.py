@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from fran.evaluation.measures import COLUMNS, LESIONS, Score
 from fran.evaluation.paired import Paired, sentence, verdict
 from fran.evaluation.scoring import ScoreTable, processes_for
 from fran.evaluation.summary import Estimate, LabelSummary
+from fran.io.files import read_json
 from fran.io.volume import EXTENSIONS, read_volume, stem
 from fran.labels import Remapping
 from fran.parallel.jobs import Failure
@@ -116,14 +118,16 @@ def draw_worst(
     Args:
         table: of scores.
         n: rows.
-        images: folder of the images, with the references' names; by default images/ beside lms/, where there is one.
+        images: folder of the images, with the references' names; by default images/ beside lms/, where there is one,
+            else the image that the json beside a prediction says it was made from.
         on_picture: called with (pictures done, pictures in all).
         num_processes: see `score_folder`.
     """
     folder = Path(images) if images else _images_beside(table.gt)
     jobs = [
-        DrawJob(score, *table.files[score.case_id], _image_of(table.files[score.case_id][1], folder), table.translation)
+        DrawJob(score, pred, ref, _image_of(ref, folder) or _image_predicted(pred), table.translation)
         for score in table.worst(n)
+        for pred, ref in [table.files[score.case_id]]
     ]
     drawn: dict[int, Picture] = {}
     processes = processes_for([job.ref for job in jobs], num_processes)
@@ -169,6 +173,14 @@ def _images_beside(gt: Path) -> Path | None:
 def _image_of(ref: Path, folder: Path | None) -> Path | None:
     candidates = (folder / f"{stem(ref)}{extension}" for extension in EXTENSIONS) if folder else ()
     return next((path for path in candidates if path.is_file()), None)
+
+
+def _image_predicted(pred: Path) -> Path | None:
+    """The image that a prediction was made from, where its json says so and it is still there."""
+    with suppress(FranError, KeyError, TypeError):
+        path = Path(read_json(pred.with_name(f"{stem(pred)}.json"))["input"]["path"])
+        return path if path.is_file() else None
+    return None
 
 
 def _figures(score: Score) -> str:

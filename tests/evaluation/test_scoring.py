@@ -140,7 +140,7 @@ def test_reports(folders: tuple[Path, Path], tmp_path: Path) -> None:
     console = Console(record=True, width=200, file=(tmp_path / "log").open("w"))
     show_scores(table, summary, console)
     shown = console.export_text()
-    assert "0.500 to 1.000" in shown
+    assert "0.500–1.000" in shown
     assert "kits_3" in shown
     assert "2 of 3 references" in shown
 
