@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fran.datasources.scan import SEVERITIES, ScanReport
 from fran.errors import CaseProblem, Severity, StoreError
@@ -78,13 +79,17 @@ def write_qc(path: Path, quality: Quality) -> None:
 
     Equal scans give equal bytes.
     """
+    write_json(path, as_dict(quality))
+
+
+def as_dict(quality: Quality) -> dict[str, Any]:
+    """What qc.json holds."""
     problems = sorted(quality.problems, key=lambda item: (item[0], *map(str, asdict(item[1]).values())))
-    content = {
+    return {
         "counts": quality.counts,
         "cases": quality.cases,
         "problems": [{"datasource": ds, **asdict(problem)} for ds, problem in problems],
     }
-    write_json(path, content)
 
 
 def read_qc(path: Path) -> Quality:

@@ -106,10 +106,14 @@ def write_paired(
     """Write paired.csv (a row per label and metric) and paired.json (the same with sentences) to `folder`."""
     csv_path, json_path = Path(folder) / "paired.csv", Path(folder) / "paired.json"
     _write_csv(csv_path, PAIRED_COLUMNS, lines)
-    results = [{**_plain(asdict(line)), "meaning": sentence(line, how.level)} for line in lines]
-    about = {"pred": str(pred), "against": str(against), "bootstrap": asdict(how), "results": results}
-    write_json(json_path, about)
+    write_json(json_path, paired_dict(lines, how, pred, against))
     return csv_path, json_path
+
+
+def paired_dict(lines: Sequence[Paired], how: Bootstrap, pred: Path | str, against: Path | str) -> dict[str, Any]:
+    """What paired.json holds."""
+    results = [{**_plain(asdict(line)), "meaning": sentence(line, how.level)} for line in lines]
+    return {"pred": str(pred), "against": str(against), "bootstrap": asdict(how), "results": results}
 
 
 def show_scores(

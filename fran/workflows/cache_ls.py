@@ -7,7 +7,7 @@ from fran.workflows.entry import Job, run_verb
 from fran.workflows.plan_text import short_path, size_text
 from fran.workflows.projects import existing_project
 from fran.workflows.schema import CacheConfig
-from fran.workflows.terminal import say, show_table
+from fran.workflows.terminal import say, say_json, show_table
 
 COLUMNS = ("stage", "cases", "files", "disk", "needed by", "folder")
 
@@ -16,6 +16,9 @@ def cache_ls(job: Job[CacheConfig]) -> None:
     """Print one row for each folder."""
     project = existing_project(job.config.paths, job.config.project)
     stages = cached_stages(project.folders, project.plans)
+    if job.config.json:
+        say_json([vars(stage) for stage in stages])
+        return
     show_table(f"Preprocessed data of project {project.title}", COLUMNS, [row(stage) for stage in stages])
     say(f"{len(stages)} folders, {size_text(sum(stage.bytes for stage in stages))}")
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from fran.errors import CaseProblem, CasesFailed
 from fran.preprocessing.cache import cached_stages, verify_stage
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.projects import existing_project
 from fran.workflows.schema import CacheConfig
-from fran.workflows.terminal import counting, say
+from fran.workflows.terminal import counting, say, say_json
 
 
 def cache_verify(job: Job[CacheConfig]) -> None:
@@ -27,9 +29,12 @@ def cache_verify(job: Job[CacheConfig]) -> None:
                 done += 1
                 progress(done, total)
                 problems += [problem] if problem else []
+    if job.config.json:
+        say_json({"files": total, "folders": len(stages), "damaged": [asdict(problem) for problem in problems]})
     if problems:
         raise CasesFailed(f"{len(problems)} of {total} files are damaged", problems)
-    say(f"{total} files in {len(stages)} folders are what was written")
+    if not job.config.json:
+        say(f"{total} files in {len(stages)} folders are what was written")
 
 
 def main() -> None:

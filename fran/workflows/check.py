@@ -21,7 +21,8 @@ log = logging.getLogger("fran.check")
 
 def check(job: Job[CheckConfig]) -> None:
     """Show the verdicts; an error among them is the command's exit status."""
-    from fran.workflows.terminal import show_quality
+    from fran.datasources.verdicts import as_dict
+    from fran.workflows.terminal import say_json, show_quality
 
     config = job.config
     sources = datasources_of(entries_of(config))
@@ -36,7 +37,10 @@ def check(job: Job[CheckConfig]) -> None:
             "check: expected folders or a project, found " + ("both" if sources else "neither") + "; "
             "fran check <folder> [<folder> ...], or fran check project=<title>"
         )
-    show_quality(quality, title)
+    if config.json:
+        say_json(as_dict(quality))
+    else:
+        show_quality(quality, title)
     refused = quality.counts["error"]
     if quality.has_errors:
         raise DataError(f"{refused} of {len(quality.cases)} cases would be left out; mend them as said above")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from fran.workflows.entry import Job, run_verb
 from fran.workflows.projects import existing_project
 from fran.workflows.run_tracking import cv_folder
 from fran.workflows.schema import CvShowConfig
-from fran.workflows.terminal import say, show_table
+from fran.workflows.terminal import say, say_json, show_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -203,7 +202,7 @@ def _print(title: str, summary: CvSummary, as_json: bool, about: Mapping[str, An
     for line in summary.collapsed:
         log.warning("%s", line)
     if as_json:
-        say(json.dumps({**about, **as_dict(summary)}, indent=1))
+        say_json({**about, **as_dict(summary)})
         return
     show_table(f"{title}: {summary.n_cases} cases of {len(summary.folds)} folds", *table_of(summary))
     worst = [(s.case, s.label, f"{s.dice:.3f}", f.fold, f.run) for f, s in summary.worst()]

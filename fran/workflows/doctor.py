@@ -15,8 +15,8 @@ from fran.io.places import home
 from fran.workflows import doctor_machine, doctor_places, doctor_stores
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.findings import Finding, Findings
-from fran.workflows.plan_verbs import write_json
 from fran.workflows.schema import DoctorConfig
+from fran.workflows.terminal import say_json
 
 STYLES = {"problem": "bold red", "note": "yellow", "ok": "green"}
 
@@ -31,7 +31,7 @@ def doctor(job: Job[DoctorConfig]) -> None:
     problems = sum(finding.severity == "problem" for findings in found.values() for finding in findings)
     if job.config.json:
         listed = [{"area": area, **asdict(finding)} for area, findings in found.items() for finding in findings]
-        write_json({"problems": problems, "findings": listed})
+        say_json({"problems": problems, "findings": listed})
     else:
         for area, findings in found.items():
             _show(area, findings)

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.hpc import cluster, needed_settings
 from fran.workflows.model_sources import models_folder
-from fran.workflows.plan_verbs import write_json
 from fran.workflows.projects import folders_of
 from fran.workflows.schema import HpcConfig
-from fran.workflows.terminal import say, show_table
+from fran.workflows.terminal import say, say_json, show_table
 
 if TYPE_CHECKING:
     from fran.remote.runs import RemoteRun
@@ -32,7 +31,7 @@ def hpc_ls(job: Job[HpcConfig]) -> None:
             for run in runs
         ]
     if job.config.json:
-        write_json(rows)
+        say_json(rows)
         return
     show_table(f"Runs of project {folders.title} on {settings.place}", COLUMNS, [cells(row) for row in rows])
     say(f"{len(rows)} runs; predict with one: fran infer project={folders.title} 'runs=[NAME]' input=…")

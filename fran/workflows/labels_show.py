@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from fran.labels import LabelFlow, LabelRow
 from fran.plans.chain import data_stages
 from fran.workflows.entry import Job, run_verb
@@ -9,7 +11,7 @@ from fran.workflows.label_flow import label_flow, partly_annotated
 from fran.workflows.plans import plan_chain
 from fran.workflows.projects import existing_project
 from fran.workflows.schema import LabelsShowConfig
-from fran.workflows.terminal import say, show_table
+from fran.workflows.terminal import say, say_json, show_table
 
 COLUMNS = ("datasource", "in its files", "stored", "output", "channel", "class", "annotated")
 
@@ -19,6 +21,11 @@ def labels_show(job: Job[LabelsShowConfig]) -> None:
     config = job.config
     project = existing_project(config.paths, config.project)
     flow = label_flow(project, config, data_stages(plan_chain(job)))
+    if config.json:
+        found = [{"value": v, "name": flow.scheme.names[v]} for v in flow.scheme.values]
+        labels = [asdict(row) for row in flow.describe()]
+        say_json({"plan": config.plan_name, "classes": found, "labels": labels, "notes": flow.notes})
+        return
     show_table(f"Labels of project {project.title} under plan {config.plan_name}", COLUMNS, rows(flow))
     say("")
     classes = ", ".join(f"{v} {flow.scheme.names[v]}" for v in flow.scheme.values)

@@ -9,7 +9,7 @@ from fran.labels import LabelTable
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.label_flow import label_table
 from fran.workflows.schema import LabelsTslConfig
-from fran.workflows.terminal import say, show_table
+from fran.workflows.terminal import say, say_json, show_table
 
 
 def labels_tsl(job: Job[LabelsTslConfig]) -> None:
@@ -20,8 +20,20 @@ def labels_tsl(job: Job[LabelsTslConfig]) -> None:
     if not classes and not structures:
         raise ConfigError(f"find: nothing in {table.path} has '{job.config.find}' in its name")
     columns = [name for name in table.columns if name != "label_full"]
+    heads = ["id", "label_full", *columns]
+    if job.config.json:
+        named = [name for name in table.structures if wanted in name.lower()]
+        values = {name: {column: sorted(table.values(name, column)) for column in table.columns} for name in named}
+        say_json(
+            {
+                "file": table.path,
+                "classes": [dict(zip(heads, row, strict=True)) for row in classes],
+                "structures": values,
+            }
+        )
+        return
     if classes:
-        show_table("Classes: the value of each in every column", ["id", "label_full", *columns], classes)
+        show_table("Classes: the value of each in every column", heads, classes)
         say("")
     if structures:
         show_table("Structures: TSL.<name>, its values in each column", ["name", "label_full", *columns], structures)

@@ -15,9 +15,8 @@ from fran.workflows.model_costs import (
     run_model_verb,
     sized,
 )
-from fran.workflows.plan_verbs import write_json
 from fran.workflows.schema import ModelsConfig
-from fran.workflows.terminal import say, show_table
+from fran.workflows.terminal import say, say_json, show_table
 
 COLUMNS = ("model", "family", "parameters", "GFLOP", "GB fp32", "GB 16-bit", "heads", "patch in steps of", "what it is")
 
@@ -28,7 +27,7 @@ def model_ls(job: Job[ModelsConfig]) -> None:
     n_classes, _ = n_classes_of(job)
     entries = [entry(name, job, n_classes) for name in presets()]
     if config.json:
-        write_json(entries)
+        say_json(entries)
         return
     patch, spacing = (" x ".join(f"{v:g}" for v in values) for values in (config.patch_size, config.spacing_mm))
     title = f"Networks for plan {job.choices['plan']}: patch {patch} at {spacing} mm, {n_classes} classes"

@@ -17,9 +17,8 @@ from fran.workflows.model_costs import (
 )
 from fran.workflows.plan_show import text, where
 from fran.workflows.plan_text import short_path
-from fran.workflows.plan_verbs import write_json
 from fran.workflows.schema import ModelsConfig
-from fran.workflows.terminal import say, show_table
+from fran.workflows.terminal import say, say_json, show_table
 
 if TYPE_CHECKING:
     from fran.networks.cost import NetworkCost
@@ -33,7 +32,7 @@ def model_show(job: Job[ModelsConfig]) -> None:
     n_classes, origin = n_classes_of(job)
     found = sized(config.model, config.patch_size, config.spacing_mm, n_classes)
     if config.json:
-        write_json(as_json(name, found, job))
+        say_json(as_json(name, found, job))
         return
     file = presets()[name]
     rows = [

@@ -9,10 +9,10 @@ from fran.workflows.entry import Job, compose_job, problems
 from fran.workflows.plan_show import text, where
 from fran.workflows.plan_status import StageState, stage_states
 from fran.workflows.plan_text import size_text, stage_json, time_text
-from fran.workflows.plan_verbs import project_of, run_plan_verb, write_json
+from fran.workflows.plan_verbs import project_of, run_plan_verb
 from fran.workflows.plans import plan_chain, plan_of
 from fran.workflows.schema import PlansConfig
-from fran.workflows.terminal import say, show_table
+from fran.workflows.terminal import say, say_json, show_table
 
 STAGES = ("stage", "data", "key", "to make", "disk", "time")
 OWN = ("plan=", "against=", "project=", "project.", "paths", "json=", "preprocess.", "+project")
@@ -30,7 +30,7 @@ def plan_diff(job: Job[PlansConfig]) -> None:
     names = [_title(one) for one in (first, second)]
     if job.config.json:
         listed = [dict(zip(("key", *names, "stated", "stated_in"), row, strict=True)) for row in rows]
-        write_json({"differences": listed, "stages": [stage_json(state) for state in states[1]] if states else []})
+        say_json({"differences": listed, "stages": [stage_json(state) for state in states[1]] if states else []})
         return
     show_table(f"{names[0]} and {names[1]}", ("key", *names, "stated in", "and in"), rows)
     if not rows:

@@ -6,10 +6,10 @@ from fran.errors import SettingsFailed
 from fran.workflows.entry import Job, problems
 from fran.workflows.plan_status import stage_states
 from fran.workflows.plan_text import STAGE_COLUMNS, say_folders, stage_json, stage_row
-from fran.workflows.plan_verbs import project_of, run_plan_verb, write_json
+from fran.workflows.plan_verbs import project_of, run_plan_verb
 from fran.workflows.plans import plan_chain
 from fran.workflows.schema import PlansConfig
-from fran.workflows.terminal import say, show_table
+from fran.workflows.terminal import say, say_json, show_table
 
 
 def plan_explain(job: Job[PlansConfig]) -> None:
@@ -23,9 +23,7 @@ def plan_explain(job: Job[PlansConfig]) -> None:
     if config.json:
         plans = [plan.plan_name for plan in chain]
         listed = [stage_json(state) for state in states]
-        write_json(
-            {"plan": job.choices["plan"], "chain": plans, "stages": listed, "problems": [vars(p) for p in found]}
-        )
+        say_json({"plan": job.choices["plan"], "chain": plans, "stages": listed, "problems": [vars(p) for p in found]})
         return
     say(" -> ".join(f"{plan.plan_name} ({plan.mode})" for plan in chain))
     show_table(f"Stages of plan {job.choices['plan']}", STAGE_COLUMNS, [stage_row(state) for state in states])

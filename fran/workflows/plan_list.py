@@ -12,10 +12,10 @@ from fran.workflows.entry import Job
 from fran.workflows.plan_files import PLAN_KEYS, PlanFile, get_plan, lint, plan_names, stated
 from fran.workflows.plan_status import stage_states
 from fran.workflows.plan_text import short_path
-from fran.workflows.plan_verbs import project_of, run_plan_verb, write_json
+from fran.workflows.plan_verbs import project_of, run_plan_verb
 from fran.workflows.plans import source_chain, typed_plan
 from fran.workflows.schema import PlansConfig
-from fran.workflows.terminal import say, show_table
+from fran.workflows.terminal import say, say_json, show_table
 
 if TYPE_CHECKING:
     from fran.projects.project import Project
@@ -28,7 +28,7 @@ def plan_list(job: Job[PlansConfig]) -> None:
     project = project_of(job.config)
     entries = [_entry(name, job, project) for name in plan_names(search_folders())]
     if job.config.json:
-        write_json(entries)
+        say_json(entries)
         return
     title = f"Plans; preprocessed in project {project.title}" if project else "Plans"
     show_table(title, COLUMNS, [_cells(entry) for entry in entries])

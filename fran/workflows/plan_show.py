@@ -10,11 +10,11 @@ from fran.plans.docs import meanings
 from fran.plans.schema import UNSET
 from fran.workflows.entry import Job, problems
 from fran.workflows.plan_text import short_path
-from fran.workflows.plan_verbs import run_plan_verb, write_json
+from fran.workflows.plan_verbs import run_plan_verb
 from fran.workflows.plans import plan_of
 from fran.workflows.provenance import Origin
 from fran.workflows.schema import PlansConfig
-from fran.workflows.terminal import say, show_table
+from fran.workflows.terminal import say, say_json, show_table
 
 COLUMNS = ("key", "value", "stated in")
 
@@ -26,7 +26,7 @@ def plan_show(job: Job[PlansConfig]) -> None:
     found = problems(job)
     if job.config.json:
         listed = {key: {"value": value, "origin": str(origins[key])} for key, value in values.items()}
-        write_json({"plan": job.choices["plan"], "keys": listed, "problems": [vars(p) for p in found]})
+        say_json({"plan": job.choices["plan"], "keys": listed, "problems": [vars(p) for p in found]})
         return
     stated = [key for key in meanings() if origins[key] != Origin()]
     rows = [[key, text(values[key]), where(origins[key])] for key in stated]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fran.errors import ConfigError
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.projects import folders_of
 from fran.workflows.schema import PlansConfig, TrainConfig
-from fran.workflows.terminal import say
 
 if TYPE_CHECKING:
     from fran.projects.project import Project
@@ -59,8 +57,3 @@ def project_of(config: PlansConfig | TrainConfig) -> Project | None:
 
     project = Project(config.project.title, folders_of(config.paths, config.project))
     return project if project.exists else None
-
-
-def write_json(content: Any) -> None:
-    """`content` on stdout."""
-    say(json.dumps(content, indent=2, ensure_ascii=False, default=str))

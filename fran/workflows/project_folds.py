@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import sys
@@ -16,7 +15,7 @@ from fran.workflows.entry import Job, run_verb
 from fran.workflows.project_status import say_folds
 from fran.workflows.projects import existing_project
 from fran.workflows.schema import ProjectFoldsConfig
-from fran.workflows.terminal import say
+from fran.workflows.terminal import say, say_json
 
 log = logging.getLogger("fran.folds")
 
@@ -38,7 +37,7 @@ def project_folds(job: Job[ProjectFoldsConfig]) -> None:
     if config.to_file is not None:
         write_splits(Path(config.to_file), [project.split(int(fold)) for fold in sorted(folds["cases"], key=int)])
     if config.json:
-        say(json.dumps(folds, indent=1))
+        say_json(folds)
         return
     say_folds(folds)
     if config.reassign and before["digest"] != folds["digest"] and before["cases"]:

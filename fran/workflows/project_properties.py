@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from fran.errors import ConfigError
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.projects import existing_project
 from fran.workflows.schema import ProjectPropertiesConfig
-from fran.workflows.terminal import say, show_table
+from fran.workflows.terminal import say, say_json, show_table
 
 if TYPE_CHECKING:
     from fran.projects.project import Project
@@ -25,7 +24,7 @@ def project_properties(job: Job[ProjectPropertiesConfig]) -> None:
     if config.patch_voxels is not None:
         found = {**found, "recommendation": _recommendation(project, found["modality"], config.patch_voxels)}
     if config.json:
-        say(json.dumps(found, indent=1))
+        say_json(found)
         return
     say(f"project {project.title}: {found['n_cases']} training cases, {project.folders.global_properties}\n")
     _say_intensities(found)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.projects import existing_project
 from fran.workflows.schema import ProjectStatusConfig
-from fran.workflows.terminal import say, show_table
+from fran.workflows.terminal import say, say_json, show_table
 
 
 def project_status(job: Job[ProjectStatusConfig]) -> None:
@@ -19,7 +18,7 @@ def project_status(job: Job[ProjectStatusConfig]) -> None:
     config = job.config
     found = status.project_status(existing_project(config.paths, config.project))
     if config.json:
-        say(json.dumps(found, indent=1))
+        say_json(found)
         return
     mnemonic = f" ({found['mnemonic']})" if found["mnemonic"] else ""
     say(f"project {found['title']}{mnemonic}: {found['n_training']} training and {found['n_test']} test cases")

@@ -104,6 +104,7 @@ class CheckConfig(SourcesConfig):
 
     paths: PathsConfig = field(default_factory=PathsConfig)
     project: ProjectConfig | None = None
+    json: bool = False
 
 
 @dataclass
@@ -191,6 +192,7 @@ class LabelsShowConfig(Plan):
 
     paths: PathsConfig = field(default_factory=PathsConfig)
     project: ProjectConfig = field(default_factory=ProjectConfig)
+    json: bool = False
 
 
 @dataclass
@@ -198,6 +200,7 @@ class LabelsTslConfig:
     """`fran labels tsl`."""
 
     find: str | None = None
+    json: bool = False
 
 
 @dataclass
@@ -248,11 +251,14 @@ class ProjectGroupsConfig(ProjectVerbConfig):
 
     lm_groups: list[list[str]] | None = None
     one_group: bool = False
+    json: bool = False
 
 
 @dataclass
 class CacheConfig(ProjectVerbConfig):
     """`fran cache ls`, `fran cache verify`."""
+
+    json: bool = False
 
 
 @dataclass
@@ -261,6 +267,7 @@ class CacheGcConfig(ProjectVerbConfig):
 
     keep: str = "all"
     delete: bool = False
+    json: bool = False
 
 
 @dataclass
@@ -407,6 +414,7 @@ class ScoreConfig:
     seed: int = 0
     pictures: int = 12
     images: str | None = None
+    json: bool = False
 
 
 @dataclass

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fran.errors import CaseProblem, CasesFailed, SettingProblem
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.schema import ScoreConfig, label_names
+from fran.workflows.terminal import counting, say_json
 
 if TYPE_CHECKING:
     from fran.evaluation.intervals import Bootstrap
@@ -38,7 +39,7 @@ class Side:
 def score(job: Job[ScoreConfig]) -> None:
     """Score, compare, show the tables and write them; references without a score are an error at the end."""
     from fran.evaluation.intervals import Bootstrap
-    from fran.evaluation.report import show_scores, write_scores
+    from fran.evaluation.report import as_dict, paired_dict, show_scores, write_scores
     from fran.evaluation.summary import summarise
     from fran.reporting.scores_page import write_scores_page
 
@@ -50,7 +51,8 @@ def score(job: Job[ScoreConfig]) -> None:
     summary = summarise(ours.scores, ours.table.measures, how) if ours.table else []
     written: list[Path] = []
     if ours.table:
-        show_scores(ours.table, summary)
+        if not config.json:
+            show_scores(ours.table, summary)
         written += write_scores(ours.table, summary, how, folder)
     comparison = None
     if theirs:
@@ -60,6 +62,10 @@ def score(job: Job[ScoreConfig]) -> None:
     page = folder / ("scores.html" if ours.table else "paired.html")
     written.append(write_scores_page(page, how, ours.table, summary, pictures, comparison))
     log.info("written: %s", ", ".join(map(str, written)))
+    if config.json:
+        scores = as_dict(ours.table, summary, how) if ours.table else None
+        paired = paired_dict(comparison.lines, how, config.pred, comparison.against) if comparison else None
+        say_json({"scores": scores, "paired": paired, "files": written})
     errors = (*ours.errors, *(theirs.errors if theirs else ()))
     if errors:
         tables = [side.table for side in (ours, theirs) if side and side.table]
@@ -102,7 +108,6 @@ def _side(config: ScoreConfig, pred: str, title: str) -> Side:
     from fran.evaluation.measures import Measures
     from fran.evaluation.report import read_scores
     from fran.evaluation.scoring import score_folder
-    from fran.workflows.terminal import counting
 
     if _is_table(pred):
         return Side(read_scores(pred), None)
@@ -124,7 +129,6 @@ def _side(config: ScoreConfig, pred: str, title: str) -> Side:
 
 def _pictures(config: ScoreConfig, table: ScoreTable) -> list[Picture]:
     from fran.reporting.scores_page import draw_worst
-    from fran.workflows.terminal import counting
 
     with counting("pictures", "picture") as on_picture:
         return draw_worst(table, config.pictures, config.images, on_picture, config.num_processes)
@@ -140,7 +144,8 @@ def _compare(
 
     assert config.against is not None
     lines = compare(ours.scores, theirs.scores, [name for name, m in COLUMNS.items() if m.better], how)
-    show_paired(lines, how, config.pred, config.against)
+    if not config.json:
+        show_paired(lines, how, config.pred, config.against)
     return Comparison(config.against, lines), write_paired(lines, how, folder, config.pred, config.against)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
+import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +88,19 @@ def say(text: str) -> None:
         # whoever read the answer, `head` for instance, has seen enough; the interpreter's own flush would complain too
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def say_json(content: Any) -> None:
+    """The whole answer as one JSON document on standard output; what is not a number becomes null."""
+    say(json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False, default=str))
+
+
+def _plain(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {str(key): _plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple | set):
+        return [_plain(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
