@@ -64,6 +64,16 @@ VERBS: dict[str, Verb | Group] = {
         },
         Verb("cv", "train the folds that are missing, then show them", "fran cv project=kits plan=plan1 model=dynunet"),
     ),
+    "sweep": Group(
+        "many trainings of one command, `fran train -m`: which did best, and what made the difference",
+        {
+            "show": Verb(
+                "sweep_show",
+                "trials, the best first, with intervals; importance of settings; commands for the best",
+                "fran sweep show project=kits sweep=sweep-1",
+            ),
+        },
+    ),
     "crops": Verb(
         "crops", "draw the augmented crops that a training would see", "fran crops project=kits plan=plan1 count=12"
     ),

@@ -31,3 +31,20 @@ class GridSweeper(_Held):
 
         given = [f"{key}={value}" for key, value in self.params.items()]
         grid([*given, *arguments], self.hydra_context, self.task_function, self.config, self.metric, self.mode)
+
+
+class RayTuneSweeper(_Held):
+    """Trials drawn from a space; see `fran.workflows.sweep_search.search`.
+
+    Args:
+        settings: of `fran.tuning.settings.SearchSettings`.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Draw and train."""
+        from fran.workflows.sweep_search import search, settings_of
+
+        search(arguments, self.hydra_context, self.task_function, self.config, settings_of(self.settings))

@@ -23,6 +23,8 @@ from __future__ import annotations
 import csv
 import logging
 import math
+import os
+import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
@@ -68,6 +70,7 @@ class Trial:
         epochs: trained so far.
         elapsed_s: seconds of training.
         attempts: how often it was begun.
+        process: ``host:pid`` of the last one that trained it.
         draw: what a sampler needs to remember about it.
         started_at, ended_at: ISO 8601; empty before.
     """
@@ -83,6 +86,7 @@ class Trial:
     epochs: int = 0
     elapsed_s: float = 0.0
     attempts: int = 0
+    process: str = ""
     draw: Mapping[str, Any] | None = None
     started_at: str = ""
     ended_at: str = ""
@@ -99,13 +103,10 @@ class Trial:
 
     def begun(self) -> Trial:
         """The trial as it begins, or goes on."""
+        process, started = f"{socket.gethostname()}:{os.getpid()}", self.started_at or _now()
+        attempts = self.attempts + 1
         return replace(
-            self,
-            state=RUNNING,
-            reason="",
-            attempts=self.attempts + 1,
-            started_at=self.started_at or _now(),
-            ended_at="",
+            self, state=RUNNING, reason="", attempts=attempts, process=process, started_at=started, ended_at=""
         )
 
     def ended(self, state: str, reason: str = "") -> Trial:
@@ -125,18 +126,15 @@ def write_trial(trial: Trial) -> None:
 
 
 def read_trial(folder: Path) -> Trial:
-    """A trial as its file says.
+    """A trial as its file says; what an older fran did not write is as in a new trial.
 
     Raises:
-        StoreError: there is none, or it lacks something.
+        StoreError: there is none, or it is damaged.
     """
     content = read_json(folder / TRIAL_FILE)
-    names = [f.name for f in fields(Trial) if f.name != "folder"]
-    lacking = [name for name in names if not isinstance(content, dict) or name not in content]
-    if lacking:
-        raise StoreError(
-            f"{folder / TRIAL_FILE}: expected {', '.join(lacking)} in it; delete it to train the trial anew"
-        )
+    if not isinstance(content, dict) or "key" not in content:
+        raise StoreError(f"{folder / TRIAL_FILE}: expected a trial that fran wrote; delete it to train the trial anew")
+    names = [f.name for f in fields(Trial) if f.name != "folder" and f.name in content]
     return Trial(folder, **{name: content[name] for name in names} | {"overrides": tuple(content["overrides"])})
 
 
@@ -178,9 +176,17 @@ class Sweep:
         return self.folder.name
 
     def trials(self) -> list[Trial]:
-        """Every trial, in the order of their numbers; one that nobody trains any more is `KILLED`."""
-        found = [read_trial(path.parent) for path in self.folder.glob(f"*/{TRIAL_FILE}") if path.parent.name.isdigit()]
-        return sorted(map(_as_it_is, found), key=lambda trial: trial.number)
+        """Every trial, in the order of their numbers; one that nobody trains any more is `KILLED`.
+
+        What cannot be read is said and left out.
+        """
+        found = []
+        for path in self.folder.glob(f"*/{TRIAL_FILE}"):
+            try:
+                found.append(_as_it_is(read_trial(path.parent)))
+            except StoreError as error:
+                log.warning("%s", error)
+        return sorted(found, key=lambda trial: trial.number)
 
     def add(self, key: str, overrides: Sequence[str], draw: Mapping[str, Any] | None = None) -> Trial:
         """Write down a new trial under the next number."""

@@ -361,6 +361,18 @@ class InferConfig:
 
 
 @dataclass
+class SweepShowConfig(ProjectVerbConfig):
+    """`fran sweep show`."""
+
+    sweep: str | None = None
+    level: float = 0.95
+    samples: int = 10_000
+    seed: int = 0
+    seeds: int = 5
+    json: bool = False
+
+
+@dataclass
 class PostprocessConfig(ProjectVerbConfig):
     """`fran postprocess`."""
 
@@ -471,6 +483,7 @@ SCHEMAS: dict[str, type] = {
     "models_schema": ModelsConfig,
     "cv_schema": CvConfig,
     "cv_show_schema": CvShowConfig,
+    "sweep_show_schema": SweepShowConfig,
     "mlflow_merge_schema": MlflowMergeConfig,
     "crops_schema": CropsConfig,
     "labels_show_schema": LabelsShowConfig,

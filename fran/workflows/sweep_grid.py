@@ -19,7 +19,6 @@ from fran.errors import ConfigError
 from fran.tracking import sweeps
 from fran.tracking.sweeps import Sweep, Trial, read_trial
 from fran.workflows.sweeps import (
-    COLUMNS,
     Asked,
     Candidate,
     Preparation,
@@ -31,8 +30,8 @@ from fran.workflows.sweeps import (
     keep_config,
     key_of,
     open_sweep,
+    parent_of,
     refuse,
-    rows_of,
     say_end,
     settle,
     stoppable,
@@ -97,8 +96,9 @@ def grid(
         if todo:
             with _launcher(sweep, context, task, master) as run, stoppable(sweep) as stop:
                 ready = _ready(sweep, todo)
-                run({candidate.trial.number: job_overrides(sweep, candidate) for candidate in ready}, stop)
-    conclude(sweep, stop)
+                parent = parent_of(sweep, first) if ready else None
+                run({c.trial.number: job_overrides(sweep, c, parent) for c in ready}, stop)
+    conclude(sweep, first, stop)
 
 
 def _values(override: Override) -> list[str]:
@@ -174,7 +174,10 @@ def free_memory() -> None:
 
 def _say_plan(sweep: Sweep, wanted: Mapping[str, Combination]) -> None:
     known = {trial.key: trial for trial in sweep.trials()} if sweep.folder.is_dir() else {}
-    there = [known[key] for key in wanted if key in known]
-    new = [("-", "to train", *"-----", " ".join(own)) for key, own in wanted.items() if key not in known]
-    show_table(f"{sweep.name}: {len(wanted)} trials", COLUMNS, [*rows_of(sweep, there), *new])
+    rows = []
+    for key, own in wanted.items():
+        trial = known.get(key)
+        todo = "train" if trial is None else "nothing" if trial.done else "go on" if trial.run else "try again"
+        rows.append((trial.number if trial else "-", trial.state if trial else "new", todo, " ".join(own)))
+    show_table(f"{sweep.name}: {len(wanted)} trials", ("trial", "state", "to do", "settings"), rows)
     say("nothing was done; leave --dry-run away to do it")

@@ -75,6 +75,19 @@ def run_hydra_job(work: Work, overrides: list[str], number: int) -> None:
     )
 
 
+def ray_settings(master: DictConfig) -> DictConfig:
+    """Settings of ``hydra/launcher=ray``.
+
+    Raises:
+        ConfigError: another launcher is chosen.
+    """
+    settings = master.hydra.launcher.get("ray")
+    if not isinstance(settings, DictConfig):
+        chosen = master.hydra.runtime.choices["hydra/launcher"]
+        raise ConfigError(f"hydra/launcher: a search runs on Ray; expected ray, found {chosen}")
+    return settings
+
+
 @contextmanager
 def cluster(ray_cfg: DictConfig) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Ray, connected as the launcher's configuration says, and what each trial gets of it.

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fran.errors import ConfigError, FranError, raise_for_settings
@@ -23,6 +24,7 @@ from fran.projects.folders import ProjectFolders
 from fran.projects.project import Project
 from fran.tracking import sweeps
 from fran.tracking.runs import exclusive
+from fran.tracking.settings import OFFLINE
 from fran.tracking.sweeps import Sweep, Trial, sweep_for, trial_key, write_trial
 from fran.workflows import train
 from fran.workflows.entry import Job, compose_job, problems
@@ -30,10 +32,12 @@ from fran.workflows.plan_data import PlanData, data_of
 from fran.workflows.preprocess import bring_up_to_date
 from fran.workflows.projects import existing_project
 from fran.workflows.schema import TrainConfig
-from fran.workflows.terminal import say, show_table
 
 #: Overrides that do not tell one sweep from another, as in `fran.tracking.sweeps.APART`.
 PLACES = ("paths", *sweeps.APART)
+SEEDS = "-seeds"
+"""End of the name of a sweep that repeats the best trial of another one with several seeds."""
+N_SEEDS = 5
 log = logging.getLogger("fran.sweep")
 
 
@@ -69,8 +73,7 @@ class Asked:
     @property
     def what(self) -> dict[str, Any]:
         """The part that tells one sweep from another."""
-        kept = sorted(o for o in self.common if re.split(r"[.@=/]", o.lstrip("+~"))[0] not in PLACES)
-        return {"overrides": kept, "differing": dict(self.differing)}
+        return {"overrides": sorted(without_places(self.common)), "differing": dict(self.differing)}
 
 
 @dataclass(frozen=True)
@@ -149,9 +152,10 @@ def settle(sweep: Sweep) -> None:
             write_trial(trial)
 
 
-def job_overrides(sweep: Sweep, candidate: Candidate) -> list[str]:
-    """Overrides of the Hydra job of a trial: the task's own, the sweep's name, and where its folder is."""
+def job_overrides(sweep: Sweep, candidate: Candidate, parent: str | None) -> list[str]:
+    """Overrides of the Hydra job of a trial: the task's own, the sweep's name and run, and where its folder is."""
     own = [o for o in candidate.overrides if not o.startswith(("sweep=", "search="))]
+    own += [f"tracking.parent_run_id={parent}"] if parent and "fold" not in sweep.what["differing"] else []
     places = {"hydra.sweep.dir": str(sweep.folder), "hydra.sweep.subdir": str(candidate.trial.number)}
     return [*own, f"sweep={sweep.name}", *(override(key, value) for key, value in places.items())]
 
@@ -286,32 +290,54 @@ def say_end(sweep: Sweep, trial: Trial) -> None:
     log.info("trial %d %s%s (%s)%s", trial.number, trial.state, figures, " ".join(trial.overrides), reason)
 
 
-COLUMNS = ("trial", "state", "value", "epoch", "epochs", "seconds", "run", "what is special")
+def settings_of(trial: Trial) -> dict[str, Any]:
+    """What sets a trial apart, by key."""
+    parsed = OverridesParser.create().parse_overrides(list(trial.overrides))
+    return {one.key_or_group: one.value() for one in parsed}
 
 
-def rows_of(sweep: Sweep, trials: Sequence[Trial]) -> list[tuple[object, ...]]:
-    """Rows of a table of trials, the best first, then those without a result."""
-    ranked = sweep.ranked(trials)
-    others = [trial for trial in trials if trial not in ranked]
-    return [
-        (
-            *(t.number, t.state, "-" if t.value is None else f"{t.value:.4f}", t.epoch or "-", t.epochs),
-            *(f"{t.elapsed_s:.0f}", t.run or "-", " ".join(t.overrides)),
-        )
-        for t in (*ranked, *others)
-    ]
+def without_places(overrides: Sequence[str]) -> list[str]:
+    """Overrides that say what is trained, without those that say where, under which name, or how it is remembered."""
+    return [o for o in overrides if re.split(r"[.@=/]", o.lstrip("+~"))[0] not in PLACES]
 
 
-def conclude(sweep: Sweep, stop: Stop) -> None:
+def parent_of(sweep: Sweep, job: Job[TrainConfig]) -> str | None:
+    """Id of the sweep's run in MLflow, made if need be; None where nothing is tracked, or each job by itself."""
+    settings = job.config.tracking
+    # folds have their cross-validation as parent
+    if settings.backend == "none" or settings.uri == OFFLINE or set(sweep.what["differing"]) == {"fold"}:
+        return None
+    from fran.tracking.guard import warn_only_mlflow
+    from fran.tracking.mlflow_logger import artifact_root, ensure_experiment, tracking_uri
+    from fran.tracking.sweep_parents import sweep_run
+
+    project = project_of(job)
+    folder, name = project.folders.project, settings.experiment or project.project_title
+    uri = tracking_uri(settings, folder)
+    made: list[str] = []
+    with warn_only_mlflow(f"{sweep.name} has no run in MLflow"):
+        experiment = ensure_experiment(uri, name, artifact_root(settings, folder))
+        made.append(sweep_run(uri, experiment, sweep, project.project_title))
+    return made[0] if made else None
+
+
+def conclude(sweep: Sweep, job: Job[TrainConfig], stop: Stop) -> None:
     """Print what became of the trials.
+
+    Args:
+        sweep: that has ended, for now.
+        job: one of its trainings.
+        stop: whether a signal ended it.
 
     Raises:
         SweepEnded: some failed, or a signal ended the sweep.
     """
+    from fran.evaluation.intervals import Bootstrap
+    from fran.workflows.sweep_show import collect
+
     settle(sweep)
+    collect(project_of(job), sweep, Bootstrap(), N_SEEDS)
     trials = sweep.trials()
-    show_table(f"{sweep.name}: {sweep.metric}", COLUMNS, rows_of(sweep, trials))
-    say(f"folder: {sweep.folder}")
     if stop.number is not None:
         open_ones = sum(not trial.done for trial in trials)
         raise SweepEnded(f"{sweep.name} was stopped; {open_ones} trials go on with the same command", 128 + stop.number)

@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,18 @@ def demo_project(fran: Callable[..., Any], tmp_path: Path, cases: int = 5) -> No
     assert fran("init", "-t", "demo", "-i", str(raw)).returncode == 0
 
 
-def started(*arguments: str, home: Path, log: Path) -> subprocess.Popen[bytes]:
-    """`fran train <arguments>` in the background, in a process group of its own, its words in `log`."""
+@contextmanager
+def started(*arguments: str, home: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """`fran train <arguments>` in the background, its words in `log`; killed at the end of the block."""
     environment = {**os.environ, **QUIET, "PYTHONPATH": str(REPOSITORY), "FRAN_HOME": str(home), "COLUMNS": "200"}
+    command = [sys.executable, "-m", "fran.cli", "train", *arguments]
     with log.open("ab") as stream:
-        return subprocess.Popen(
-            [sys.executable, "-m", "fran.cli", "train", *arguments],
-            env=environment, cwd=log.parent, stdout=stream, stderr=stream, start_new_session=True,
-        )  # fmt: skip
+        process = subprocess.Popen(command, env=environment, cwd=log.parent, stdout=stream, stderr=stream)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def trials(home: Path, sweep: str = "sweep-1") -> dict[int, dict[str, Any]]:
@@ -45,7 +50,7 @@ def runs(home: Path) -> list[str]:
     return sorted(p.name for p in (home / "cold" / "checkpoints" / "demo").iterdir())
 
 
-def wait_until(holds: Callable[[], bool], what: str, seconds: float = 300) -> None:
+def wait_until(holds: Callable[[], bool], what: str, seconds: float = 900) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, f"{what} did not come"
