@@ -8,6 +8,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from fran.errors import ConfigError
+from fran.workflows.composition import composed
+from fran.workflows.schema import register
 from fran.workflows.sweep_ray import fitting
 from fran.workflows.sweeps import override
 
@@ -105,3 +107,16 @@ def test_a_grid_on_ray(fran, fran_home: Path, tmp_path: Path) -> None:  # type: 
     assert runs(fran_home) == ["plan1-dynunet-f0-1", "plan1-dynunet-f1-1"]
     logs = [fran_home / "projects" / "demo" / "sweeps" / "sweep-1" / str(n) / "train.log" for n in (0, 1)]
     assert all("ended by max_epochs" in log.read_text() for log in logs)
+
+
+def test_launchers_compose_with_their_settings() -> None:
+    pytest.importorskip("ray")
+    pytest.importorskip("submitit")
+    slurm = ["hydra/launcher=submitit_slurm", "hydra.launcher.partition=gpu", "hydra.launcher.gpus_per_node=1"]
+    register()
+    launcher = composed("train", [*slurm, "hydra.launcher.timeout_min=1440"]).hydra.launcher
+    assert launcher["_target_"].endswith("SlurmLauncher")
+    assert (launcher.partition, launcher.gpus_per_node, launcher.timeout_min) == ("gpu", 1, 1440)
+    searched = composed("train", ["hydra/sweeper=ray_tune", "hydra.launcher.ray.remote.num_gpus=0.5"]).hydra
+    assert searched.launcher.ray.remote == {"num_cpus": 1, "num_gpus": 0.5, "max_calls": 1, "max_retries": 0}
+    assert searched.sweeper.trials == 20
