@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fran.errors import ConfigError, SettingProblem, choices
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.model_sources import CHECKPOINTS, ModelSources, folder_name
-from fran.workflows.predictors import segmenter
+from fran.workflows.predictors import pool, segmenter
 from fran.workflows.projects import folders_of
 from fran.workflows.rules import check_postprocess, postprocessed
 from fran.workflows.schema import InferConfig
+
+if TYPE_CHECKING:
+    from fran.inference.case import Segmenter
+    from fran.io.checkpoint import ModelFile
+    from fran.projects.folders import ProjectFolders
 
 log = logging.getLogger("fran.infer")
 
 ENSEMBLES = ("mean", "vote")
 PRECISIONS = ("auto", "32", "bf16", "16")
+BACKENDS = ("local", "ray")
 EMPTY = ("whole", "empty")
 
 
@@ -29,7 +38,8 @@ def infer(job: Job[InferConfig]) -> None:
     folders = folders_of(config.paths, config.project)
     sources = ModelSources(folders, config.checkpoint, config.tracking_uri)
     runs = [sources.read(run) for run in config.runs]
-    predictor = postprocessed(segmenter(config, runs, sources), config.postprocess, folders)
+    make = partial(_segmenter, runs, sources, folders)
+    predictor = make(config) if config.backend == "local" else pool(config, make)
     output = Path(config.output) if config.output else folders.predictions / folder_name(runs)
     report = predict_folder(
         predictor,
@@ -49,6 +59,12 @@ def infer(job: Job[InferConfig]) -> None:
     log.info("next: fran score pred=%s gt=<folder of references>", output)
 
 
+def _segmenter(
+    runs: Sequence[Sequence[ModelFile]], sources: ModelSources, folders: ProjectFolders, config: InferConfig
+) -> Segmenter:
+    return postprocessed(segmenter(config, runs, sources), config.postprocess, folders)
+
+
 def check(config: InferConfig) -> list[SettingProblem]:
     """Settings that cannot work, before any work."""
     found = []
@@ -60,12 +76,17 @@ def check(config: InferConfig) -> list[SettingProblem]:
         found.append(SettingProblem("save_probabilities", True, "false with ensemble=vote, which has no probabilities"))
     if not 0 <= config.overlap < 1:
         found.append(SettingProblem("overlap", config.overlap, "0 up to but not including 1"))
+    counts = {"actors": config.actors, "actor_cpus": config.actor_cpus}
+    found += [SettingProblem(key, n, "1 or more") for key, n in counts.items() if n is not None and n < 1]
+    if config.actor_gpus is not None and config.actor_gpus < 0:
+        found.append(SettingProblem("actor_gpus", config.actor_gpus, "0 or more"))
     if config.tile_batch < 1:
         found.append(SettingProblem("tile_batch", config.tile_batch, "1 or more"))
     for key, known in (
         ("checkpoint", CHECKPOINTS),
         ("ensemble", ENSEMBLES),
         ("precision", PRECISIONS),
+        ("backend", BACKENDS),
         ("localiser_empty", EMPTY),
     ):
         value = getattr(config, key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,11 +29,13 @@ class ModelSources:
         folders: of the project.
         checkpoint: "best" or "last".
         tracking_uri: store of runs and models named by MLflow; None is the project's own.
+        known: what was read before, by name.
     """
 
     folders: ProjectFolders
     checkpoint: str = "best"
     tracking_uri: str | None = None
+    known: dict[str, list[ModelFile]] = field(default_factory=dict, compare=False)
 
     def read(self, name: str, key: str = "runs") -> list[ModelFile]:
         """The models that a name stands for: a run, a run folder, a checkpoint, a bundle, ``hpc:<run>``,
@@ -48,6 +50,11 @@ class ModelSources:
         Raises:
             StoreError: there is no such model, or it cannot be fetched.
         """
+        if name not in self.known:
+            self.known[name] = self._read(name, key)
+        return self.known[name]
+
+    def _read(self, name: str, key: str) -> list[ModelFile]:
         from fran.bundle.members import read_bundle
         from fran.io.checkpoint import read_model
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from fran.workflows.label_flow import label_table
 if TYPE_CHECKING:
     from fran.inference.case import Segmenter
     from fran.inference.crops import GuideFolder
+    from fran.inference.pool import Pool
     from fran.inference.predictor import Predictor
     from fran.io.checkpoint import ModelFile
     from fran.workflows.model_sources import ModelSources
@@ -42,6 +45,25 @@ def segmenter(config: InferConfig, runs: Sequence[Sequence[ModelFile]], sources:
     if config.ensemble == "vote":
         return Vote([_predictor(config, models, sources) for models in runs])
     return _predictor(config, [model for models in runs for model in models], sources)
+
+
+def pool(config: InferConfig, make: Callable[[InferConfig], Segmenter]) -> Pool:
+    """Workers on a Ray cluster, each with what `make` makes; it is made here once, so that errors come at once."""
+    from fran.inference.pool import Pool
+    from fran.parallel.actors import Actors
+
+    modality = make(replace(config, device="cpu")).modality
+    gpus = 0.0 if config.device == "cpu" else config.actor_gpus
+    actors = Actors(config.ray_address, config.actors, config.actor_cpus, gpus)
+    places = {name: os.environ[name] for name in ("FRAN_HOME", "FRAN_CONF", "FRAN_COMMON_PATHS") if name in os.environ}
+    return Pool(partial(_made_elsewhere, places, make, config), modality, actors)
+
+
+def _made_elsewhere(
+    places: Mapping[str, str], make: Callable[[InferConfig], Segmenter], config: InferConfig
+) -> Segmenter:
+    os.environ.update(places)
+    return make(config)
 
 
 def find_checkpoint(run: str, checkpoints: Path, which: str, key: str = "runs") -> Path:

@@ -358,6 +358,11 @@ class InferConfig:
     ram: str | None = None
     vram: str | None = None
     scratch: str | None = None
+    backend: str = "local"
+    ray_address: str = "auto"
+    actors: int | None = None
+    actor_cpus: int | None = None
+    actor_gpus: float | None = None
 
 
 @dataclass
