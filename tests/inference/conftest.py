@@ -33,9 +33,11 @@ def rule() -> Callable[..., np.ndarray]:
 
 @pytest.fixture
 def make_model(tmp_path: Path) -> Callable[..., ModelFile]:
-    """Write and read back a checkpoint; keywords replace entries of its description."""
+    """Write and read back a checkpoint; keywords replace entries of its description, `state` the weights."""
 
-    def make(name: str = "run1", low: float = LOW, high: float = HIGH, **meta: Any) -> ModelFile:
+    def make(
+        name: str = "run1", low: float = LOW, high: float = HIGH, state: dict[str, Any] | None = None, **meta: Any
+    ) -> ModelFile:
         spec = {"_target_": "torch.nn.Conv3d", "in_channels": 1, "out_channels": 3, "kernel_size": 1}
         # mean 50 and std 10: the convolution sees (raw - 50) / 10
         low, high = (low - 50) / 10, (high - 50) / 10
@@ -59,8 +61,8 @@ def make_model(tmp_path: Path) -> Callable[..., ModelFile]:
             **meta,
         }
         path = tmp_path / "checkpoints" / name / "best.ckpt"
-        state = {"network.weight": weight, "network.bias": bias}
-        write_checkpoint({"state_dict": state, "fran": description}, path)
+        weights = {"weight": weight, "bias": bias} if state is None else state
+        write_checkpoint({"state_dict": {f"network.{k}": v for k, v in weights.items()}, "fran": description}, path)
         return read_model(path)
 
     return make
