@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from fran import __version__
-from fran.errors import FranError, choices
+from fran.errors import FranError, choices, is_ctrl_c
 from fran.workflows.verbs import Group, Verb, Verbs
 
 VERBS: dict[str, Verb | Group] = {
@@ -290,8 +290,10 @@ def main() -> None:
     """Run the verb named on the command line."""
     try:
         _run(sys.argv[1:])
-    except KeyboardInterrupt:  # a verb says more by itself, once it has begun
-        sys.stderr.write("interrupted before any work was begun\n")
+    except BaseException as error:
+        if isinstance(error, SystemExit) or not is_ctrl_c(error):
+            raise
+        sys.stderr.write("interrupted before any work was begun\n")  # once it has begun, a verb says more by itself
         sys.exit(130)
 
 

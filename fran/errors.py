@@ -136,6 +136,13 @@ def unmet(settings: object, group: str, wanted: Mapping[str, bool | str]) -> lis
     ]
 
 
+def is_ctrl_c(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an exception: libraries replace it by what fails while they tidy up."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 def choices(value: object, valid: Sequence[str]) -> str:
     """`valid` as text, with the nearest spelling of `value` first, for the end of an error message."""
     from difflib import get_close_matches

@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ def _start(function: Callable[[Job], Result]) -> _Worker[Job]:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(function, there), daemon=True)
-    with _single_threaded():
+    with _single_threaded(), _shielded():
         process.start()
     there.close()  # so that the worker's death closes the pipe
     return _Worker(process, here)
@@ -89,15 +90,26 @@ def _single_threaded() -> Iterator[None]:
                 os.environ[name] = value
 
 
+@contextmanager
+def _shielded() -> Iterator[None]:
+    """No Ctrl-C for the child that is started meanwhile: its parent gets it too, and ends it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _serve(function: Callable[[Any], Any], pipe: Connection) -> None:
     """Body of a worker: until the parent closes the pipe or dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets Ctrl-C too, and ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # an orderly end: what the job has begun to write is taken away, semaphores are given back
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     while True:
         try:
-            job = pipe.recv()
-        except EOFError:
+            pipe.send(attempt(function, pipe.recv()))
+        except (EOFError, ConnectionError):
             return
-        pipe.send(attempt(function, job))
 
 
 def _give(worker: _Worker[Job], waiting: Iterator[tuple[int, Job]]) -> None:

@@ -114,7 +114,10 @@ def _train(fold: FoldPlan, group: CvGroup) -> bool:
 
     try:
         train.train(fold.job, run.folder if run is not None else None)
-    except (ConfigError, TrainingInterrupted):
+    except TrainingInterrupted:
+        log.info("the same fran cv goes on with all folds")
+        raise
+    except ConfigError:
         raise
     except FranError as error:
         log.error("fold %s of %s failed: %s", fold.record.fold, group.name, error)

@@ -6,9 +6,11 @@ that a signal ended has 128 and the signal's number (143 SIGTERM, 138 SIGUSR1, 1
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +24,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fran.errors import ConfigError, FranError, SettingProblem, raise_for_settings
+from fran.errors import ConfigError, FranError, SettingProblem, is_ctrl_c, raise_for_settings
 from fran.plans.schema import Plan
 from fran.workflows.composition import composed
 from fran.workflows.dry_run import traceless
@@ -36,6 +38,12 @@ from fran.workflows.terminal import spoken
 log = logging.getLogger("fran")
 
 _COMPOSING = (HydraException, OmegaConfBaseException, yaml.YAMLError, RecursionError)
+
+GO_ON = (
+    *("init", "check", "preprocess", "train", "cv", "infer", "postprocess", "demo"),
+    *("hpc_pull", "mlflow_merge", "import_nnunet"),
+)
+"""Configurations of verbs that an interruption costs no more than what was in their hands."""
 
 ConfigT = TypeVar("ConfigT")
 Check = Callable[[ConfigT], Sequence[SettingProblem]]
@@ -95,6 +103,8 @@ def run_verb(
                 raise_for_settings(problems(job, check))
             task(job)
         except Exception as error:
+            if is_ctrl_c(error):
+                raise KeyboardInterrupt from error
             status = _report(error)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise _JobFailed(status) from error
@@ -103,15 +113,37 @@ def run_verb(
     try:
         with traceless(spoken(sys.argv[1:])) as sys.argv[1:]:
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(run)()
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; what was finished is kept, the same command goes on from there\n")
-        sys.exit(130)
-    except _JobFailed as failed:
-        sys.exit(failed.status)
-    except (FranError, *_COMPOSING) as error:
-        sys.stderr.write(f"error: {error if isinstance(error, FranError) else explain(error)}\n")
-        sys.exit(error.status if isinstance(error, FranError) else 2)
-    sys.exit(0)
+        status = 0
+    except BaseException as error:  # noqa: BLE001  (what is not known here is raised again)
+        status = _ended(error, _left_behind(name, schema))
+    # what is done is done: Ctrl-C while the interpreter takes itself apart changes nothing
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    sys.exit(status)
+
+
+def _ended(error: BaseException, left_behind: str) -> int:
+    """Exit status for what ended a verb, said where nobody has said it."""
+    if isinstance(error, SystemExit) and isinstance(error.code, int):
+        return error.code
+    if is_ctrl_c(error):
+        sys.stderr.write(f"interrupted{left_behind}\n")
+        return 130
+    if isinstance(error, _JobFailed):
+        return error.status
+    if isinstance(error, FranError):
+        sys.stderr.write(f"error: {error}\n")
+        return error.status
+    if isinstance(error, _COMPOSING):
+        sys.stderr.write(f"error: {explain(error)}\n")
+        return 2
+    raise error
+
+
+def _left_behind(name: str, schema: type) -> str:
+    """What an interruption leaves of a verb's work; nothing to say of one that answers a question."""
+    if name in GO_ON:
+        return "; what was finished is kept, the same command goes on from there"
+    return "" if hasattr(schema, "json") else "; nothing half done is left, the same command begins anew"
 
 
 class _JobFailed(Exception):
