@@ -20,10 +20,10 @@ from torch import nn
 from fran.errors import ConfigError, FranError
 from fran.losses.segmentation import SegmentationLoss
 from fran.networks.build import build_network
-from fran.training.fit import IN_CHANNELS, complete_network
 from fran.training.hardware import resolve_accelerator, resolve_precision, use_hardware
 from fran.training.module import loss_terms
 from fran.training.optimisers import make_optimiser
+from fran.training.parts import IN_CHANNELS, complete_network
 from fran.training.spec import TrainSpec
 
 USED = 0.8

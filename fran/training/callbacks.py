@@ -6,6 +6,7 @@ import csv
 import logging
 import math
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,13 @@ class RunFiles(Checkpoint):
         place = (trainer.current_epoch, trainer.global_step, round(self.budget.elapsed_s, 2))
         row = {**dict(zip(LEADING, place, strict=True)), **known}
         append_row(self.folder / METRICS, [*LEADING, *self.columns], row)
+
+
+def metric_columns(label_names: Sequence[str], *, with_nsd: bool = False) -> list[str]:
+    """Names of the metrics that a training logs, in the order of metrics.csv."""
+    train = ["train/loss", "train/lr", "train/data_wait_share", "train/patches_per_s"]
+    nsd = ["val/nsd", *(f"val/nsd_{name}" for name in label_names)] if with_nsd else []
+    return [*train, "val/dice", *(f"val/{what}_{name}" for what in ("dice", "n") for name in label_names), *nsd]
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +13,28 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
-from fran.augmentation.batched import BatchAugmentation
-from fran.augmentation.settings import safe_flips
-from fran.data.artefacts import Artefacts
 from fran.data.datamodule import CropDataModule
-from fran.errors import ConfigError, FranError
-from fran.io.checkpoint import BEST, FORMAT, LAST
-from fran.labels import LabelScheme
-from fran.networks.build import build_network, check_patch_size, fill_spec
+from fran.errors import FranError
+from fran.io.checkpoint import BEST, LAST
+from fran.networks.build import build_network
 from fran.training.alarms import Alarms
-from fran.training.callbacks import AtomicCheckpointIO, BudgetEnd, PlateauRate, RunFiles
-from fran.training.case_scores import ValidationSettings
+from fran.training.callbacks import BudgetEnd, PlateauRate, RunFiles, metric_columns
 from fran.training.case_tables import CaseTables
 from fran.training.ema import WeightAverage
 from fran.training.finetune import check_unseen, start_from
 from fran.training.hardware import resolve_accelerator, resolve_precision, use_hardware
 from fran.training.interrupt import StopOnSignal, StopRequest
 from fran.training.module import SegmentationModule
+from fran.training.parts import complete_network, make_datamodule, make_module, make_trainer
 from fran.training.progress import ProgressLine
 from fran.training.quiet import quiet_lightning
-from fran.training.ranks import n_devices, n_nodes, other_ranks
-from fran.training.resume import CheckpointState, check_same_model, find_resume, stored_init
+from fran.training.ranks import n_devices, other_ranks
+from fran.training.resume import CheckpointState, check_same_model, checkpoint_meta, find_resume, stored_init
 from fran.training.schedule import Budget
 from fran.training.spec import FitResult, TrainSpec
 
 __all__ = ["FitResult", "TrainSpec", "fit"]
 
-IN_CHANNELS = 1
 log = logging.getLogger(__name__)
 
 
@@ -83,7 +77,7 @@ def fit(
         network = build_network(network_spec, spec.trusted)
     meta["init"] = stored_init(start) if start is not None else carry_over(spec, network, network_spec)
     module = make_module(spec, network, budget, data, meta["init"].get("carried", ()))
-    columns = metric_columns(names_in_order(spec.data.labels, spec.vip_label), with_nsd=settings.val_nsd_mm is not None)
+    columns = metric_columns(spec.label_names, with_nsd=settings.val_nsd_mm is not None)
     files = RunFiles(spec.run_folder, columns, budget)
     end = BudgetEnd(budget, settings.early_stopping_epochs, files)
     # BudgetEnd reads what RunFiles wrote in the epoch before: a stop one epoch late saves an order between callbacks
@@ -167,45 +161,6 @@ def go_on(spec: TrainSpec) -> str:
     return f"Go on with: fran train project={spec.project} resume={spec.run_folder.name}"
 
 
-def complete_network(spec: TrainSpec) -> dict[str, Any]:
-    """Network specification filled in from the data; `ConfigError` when the network cannot take the patch."""
-    n_classes = spec.data.labels.n_classes
-    filled = fill_spec(spec.network, IN_CHANNELS, n_classes, spec.patch_size, spec.spacing_mm, spec.trusted)
-    check_patch_size(filled, spec.patch_size, spec.trusted)
-    return filled
-
-
-def make_datamodule(spec: TrainSpec, *, on_gpu: bool) -> CropDataModule:
-    """Data module of a training."""
-    settings = spec.trainer
-    return CropDataModule(
-        spec.data,
-        spec.patch_size,
-        settings.batch_size,
-        settings.steps_per_epoch * settings.accumulate,
-        fg_fraction=settings.fg_fraction,
-        class_weights=settings.class_sampling_weights,
-        samples_per_file=spec.samples_per_file,
-        seed=settings.seed,
-        num_workers=settings.num_workers,
-        cache=settings.cache,
-        case_weights=settings.case_sampling_weights,
-        datasource_weights=settings.datasource_sampling_weights,
-        max_val_cases=settings.max_val_cases,
-        on_gpu=on_gpu,
-        margins=augmentation_of(spec).margins,
-        artefacts=Artefacts(spec.augmentation.transforms) if spec.augmentation.transforms else None,
-    )
-
-
-def augmentation_of(spec: TrainSpec) -> BatchAugmentation:
-    """Augmentation of a training: without mirroring along an axis on which label names tell sides apart."""
-    augmentation = spec.augmentation
-    names = spec.data.labels.channel_names[1:]
-    flips = augmentation.flip_p if augmentation.flip_lateral_labels else safe_flips(augmentation.flip_p, names)
-    return BatchAugmentation(replace(augmentation, flip_p=list(flips)), spec.spacing_mm)
-
-
 def carry_over(spec: TrainSpec, network: nn.Module, network_spec: Mapping[str, Any]) -> dict[str, Any]:
     """Let `network` start from another run where the training says so; what was taken, as plain data."""
     if spec.init_from is None:
@@ -215,131 +170,6 @@ def carry_over(spec: TrainSpec, network: nn.Module, network_spec: Mapping[str, A
     for line in taken.lines():
         log.info("%s", line)
     return taken.plain()
-
-
-def make_module(
-    spec: TrainSpec, network: nn.Module, budget: Budget, data: CropDataModule, carried: Sequence[str] = ()
-) -> SegmentationModule:
-    """Lightning module of a training."""
-    settings, augmentation = spec.trainer, augmentation_of(spec)
-    check_class_weights(settings.loss.class_weights, spec.data.labels)
-    flips = augmentation.settings.flip_p
-    if flips != list(spec.augmentation.flip_p):
-        log.info("label names tell sides apart: flip_p becomes %s; augmentation.flip_lateral_labels prevents it", flips)
-    layout = torch.channels_last_3d if settings.channels_last else torch.contiguous_format
-    network = network.to(memory_format=layout)  # type: ignore[call-overload]  # torch's stubs lack the 3-D layout
-    if settings.compile:
-        network.compile()  # in place: the names in the state dict stay
-    return SegmentationModule(
-        network,
-        spec.data.labels,
-        spec.patch_size,
-        augmentation=augmentation,
-        optimiser=settings.optimiser,
-        loss=settings.loss,
-        budget=budget,
-        validation=ValidationSettings(
-            settings.val_overlap, settings.val_tile_batch, settings.val_nsd_mm, spacing_of_cases(data)
-        ),
-        channels_last=settings.channels_last,
-        carried=carried,
-    )
-
-
-def spacing_of_cases(data: CropDataModule) -> dict[str, tuple[float, float, float]]:
-    """Voxel size (x, y, z) in mm of each validation case as it is stored."""
-    if data.cases is None:
-        return {}
-    source = data.cases.source
-    return {case_id: source.manifest.cases[case_id].spacing_mm for case_id in source.case_ids}
-
-
-def check_class_weights(weights: Sequence[float] | None, labels: LabelScheme) -> None:
-    """Raise `ConfigError` when there is not one weight for each class."""
-    if weights is not None and len(weights) != labels.n_classes:
-        expected = f"one weight for each of {', '.join(labels.channel_names)}"
-        raise ConfigError(f"trainer.loss.class_weights: expected {expected}, found {len(weights)}: {list(weights)}")
-
-
-def make_trainer(
-    spec: TrainSpec, accelerator: str, callbacks: Sequence[Callback], loggers: Sequence[Logger]
-) -> pl.Trainer:
-    """Lightning trainer of a training; it writes nothing by itself."""
-    settings = spec.trainer
-    validates = settings.val_every_n_epochs > 0 and len(spec.data.val_ids) > 0
-    return pl.Trainer(
-        default_root_dir=str(spec.run_folder),
-        accelerator=accelerator,
-        devices=n_devices(settings.devices, accelerator),
-        num_nodes=n_nodes(),
-        strategy=settings.strategy,
-        precision=resolve_precision(settings.precision, accelerator),  # type: ignore[arg-type]  # checked by settings
-        max_epochs=settings.max_epochs,
-        min_epochs=0,
-        accumulate_grad_batches=settings.accumulate,
-        check_val_every_n_epoch=max(settings.val_every_n_epochs, 1),
-        limit_val_batches=None if validates else 0,
-        num_sanity_val_steps=0,
-        deterministic=settings.deterministic,
-        benchmark=accelerator == "gpu" and not settings.deterministic,
-        use_distributed_sampler=False,
-        logger=list(loggers) or False,
-        callbacks=list(callbacks),
-        plugins=[AtomicCheckpointIO()],
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        log_every_n_steps=10,
-    )
-
-
-def checkpoint_meta(spec: TrainSpec, network_spec: Mapping[str, Any], data: CropDataModule) -> dict[str, Any]:
-    """The ``fran`` section of a checkpoint: plain data from which the model can be built and applied again."""
-    manifest = data.crops.source.manifest
-    datasets = {
-        "manifest": str(spec.data.manifest),
-        "digest": manifest.digest(),
-        "train": list(spec.data.train_ids),
-        "val": list(spec.data.val_ids),
-        **spec.datasets,
-    }
-    return {
-        "format": FORMAT,
-        "run": spec.run_folder.name,
-        "project": spec.project,
-        "network": dict(network_spec),
-        "labels": spec.data.labels.to_dict(),
-        "label_origin": [dict(row) for row in spec.label_origin],
-        "unannotated": {ds: [int(v) for v in values] for ds, values in spec.data.unannotated.items() if values},
-        "modality": spec.modality,
-        "properties": dict(spec.data.properties),
-        "optimiser": spec.trainer.optimiser.name,
-        "spacing": [float(s) for s in spec.spacing_mm],
-        "patch_size": [int(n) for n in spec.patch_size],
-        "mode": spec.mode,
-        "datasets": datasets,
-        "fold": spec.fold,
-        "folds_digest": spec.folds_digest,
-        "config": dict(spec.config),
-        "versions": dict(spec.versions),
-        "git_commit": spec.git_commit,
-    }
-
-
-def names_in_order(labels: LabelScheme, first: int | None = None) -> list[str]:
-    """Names of the labels, that of the value `first` before the others.
-
-    Example:
-        >>> names_in_order(LabelScheme((1, 2), {1: "kidney", 2: "tumour"}), first=2)
-        ['tumour', 'kidney']
-    """
-    return [labels.names[value] for value in sorted(labels.values, key=lambda v: (v != first, v))]
-
-
-def metric_columns(label_names: Sequence[str], *, with_nsd: bool = False) -> list[str]:
-    """Names of the metrics that a training logs."""
-    train = ["train/loss", "train/lr", "train/data_wait_share", "train/patches_per_s"]
-    nsd = ["val/nsd", *(f"val/nsd_{name}" for name in label_names)] if with_nsd else []
-    return [*train, "val/dice", *(f"val/{what}_{name}" for what in ("dice", "n") for name in label_names), *nsd]
 
 
 def _result(

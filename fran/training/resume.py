@@ -11,9 +11,11 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
+from fran.data.datamodule import CropDataModule
 from fran.errors import ConfigError, StoreError
-from fran.io.checkpoint import BEST, LAST, SECTION, read_checkpoint
+from fran.io.checkpoint import BEST, FORMAT, LAST, SECTION, read_checkpoint
 from fran.training.schedule import Budget
+from fran.training.spec import TrainSpec
 
 STATE = "fran_state"
 SAME = ("network", "labels", "patch_size", "spacing", "mode", "optimiser")
@@ -52,6 +54,39 @@ class CheckpointState(Callback):
         if self._random is not None:
             restore_random_state(self._random)
             self._random = None
+
+
+def checkpoint_meta(spec: TrainSpec, network_spec: Mapping[str, Any], data: CropDataModule) -> dict[str, Any]:
+    """The ``fran`` section of a checkpoint: plain data from which the model can be built and applied again."""
+    manifest = data.crops.source.manifest
+    datasets = {
+        "manifest": str(spec.data.manifest),
+        "digest": manifest.digest(),
+        "train": list(spec.data.train_ids),
+        "val": list(spec.data.val_ids),
+        **spec.datasets,
+    }
+    return {
+        "format": FORMAT,
+        "run": spec.run_folder.name,
+        "project": spec.project,
+        "network": dict(network_spec),
+        "labels": spec.data.labels.to_dict(),
+        "label_origin": [dict(row) for row in spec.label_origin],
+        "unannotated": {ds: [int(v) for v in values] for ds, values in spec.data.unannotated.items() if values},
+        "modality": spec.modality,
+        "properties": dict(spec.data.properties),
+        "optimiser": spec.trainer.optimiser.name,
+        "spacing": [float(s) for s in spec.spacing_mm],
+        "patch_size": [int(n) for n in spec.patch_size],
+        "mode": spec.mode,
+        "datasets": datasets,
+        "fold": spec.fold,
+        "folds_digest": spec.folds_digest,
+        "config": dict(spec.config),
+        "versions": dict(spec.versions),
+        "git_commit": spec.git_commit,
+    }
 
 
 def random_state() -> dict[str, Any]:

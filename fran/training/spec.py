@@ -58,6 +58,12 @@ class TrainSpec:
     datasets: Mapping[str, Any] = field(default_factory=dict)
     init_from: Path | None = None
 
+    @property
+    def label_names(self) -> list[str]:
+        """Names of the labels in the order in which they are reported."""
+        labels = self.data.labels
+        return [labels.names[value] for value in sorted(labels.values, key=lambda v: (v != self.vip_label, v))]
+
 
 @dataclass(frozen=True)
 class FitResult:

@@ -16,7 +16,7 @@ from fran.workflows.train import spec_of, split_of
 if TYPE_CHECKING:
     from fran.augmentation.settings import AugmentationSettings
     from fran.reporting.crops import Crop
-    from fran.training.fit import TrainSpec
+    from fran.training.spec import TrainSpec
 
 TRIES = 3
 
@@ -66,7 +66,7 @@ def _crop(
     from fran.augmentation.prepare import prepare_batch
     from fran.data.crops import collate
     from fran.reporting.crops import Crop
-    from fran.training.fit import augmentation_of, make_datamodule
+    from fran.training.parts import augmentation_of, make_datamodule
 
     spec = replace(spec, augmentation=augmentation)
     augment = augmentation_of(spec)

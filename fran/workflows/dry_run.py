@@ -15,7 +15,7 @@ from fran.workflows.terminal import say, show_table
 if TYPE_CHECKING:
     from fran.projects.project import Project
     from fran.projects.splits import Split
-    from fran.training.fit import TrainSpec
+    from fran.training.spec import TrainSpec
     from fran.workflows.entry import Job
 
 FLAG, KEY = "--dry-run", "dry_run=true"
@@ -53,9 +53,9 @@ def say_stages(job: Job[Any], project: Project) -> list[StageState]:
 def say_training(spec: TrainSpec, split: Split, run_name: str) -> None:
     """Print the training that would follow."""
     from fran.networks.cost import network_cost
-    from fran.training.fit import complete_network
     from fran.training.hardware import resolve_accelerator, resolve_precision
     from fran.training.memory import gib, memory_of_training
+    from fran.training.parts import complete_network
 
     filled = complete_network(spec)
     cost = network_cost(filled, spec.patch_size, spec.trusted)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from fran.projects.database import CaseRow
     from fran.projects.project import Project
     from fran.projects.splits import Split
-    from fran.training.fit import FitResult, TrainSpec
+    from fran.training.spec import FitResult, TrainSpec
 
 log = logging.getLogger("fran.train")
 
@@ -161,7 +161,7 @@ def spec_of(job: Job[TrainConfig], project: Project, plan_data: PlanData, split:
     """Everything that defines the training."""
     from fran.data.datamodule import DataSpec
     from fran.tracking.environment import git_commit, package_versions
-    from fran.training.fit import TrainSpec
+    from fran.training.spec import TrainSpec
 
     config = job.config
     used = [row for row in plan_data.rows if row.case_id in {*split.train, *split.val}]
@@ -205,9 +205,9 @@ def spec_of(job: Job[TrainConfig], project: Project, plan_data: PlanData, split:
 def _try_network(spec: TrainSpec) -> None:
     """Refuse a network that cannot take the patch or that the GPU clearly cannot hold; warn where it may not."""
     from fran.networks.cost import network_cost
-    from fran.training.fit import complete_network
     from fran.training.hardware import resolve_accelerator, resolve_precision
     from fran.training.memory import check_gpu, memory_of_training
+    from fran.training.parts import complete_network
 
     filled, settings = complete_network(spec), spec.trainer
     accelerator = resolve_accelerator(settings.accelerator)
@@ -284,11 +284,8 @@ def _write_down(job: Job[TrainConfig], run_folder: Path) -> None:
 
 
 def _say(result: FitResult, spec: TrainSpec) -> None:
-    from fran.training.fit import names_in_order
-
     project, validated = spec.project, len(result.case_dice)
-    names = names_in_order(spec.data.labels, spec.vip_label)
-    dices = ", ".join(_dice_of(name, result.metrics, validated) for name in names)
+    dices = ", ".join(_dice_of(name, result.metrics, validated) for name in spec.label_names)
     log.info(
         "run %s: %d epochs in %.0f s, ended by %s; validation Dice %.3f (best), last: %s",
         *(result.run_folder.name, result.epochs, result.elapsed_s, result.stopped_by, result.best_dice, dices),

@@ -13,9 +13,10 @@ from torch import nn
 from fran.augmentation.settings import AugmentationSettings
 from fran.data.datamodule import DataSpec
 from fran.labels import LabelScheme
-from fran.training.fit import TrainSpec, fit
+from fran.training.fit import fit
 from fran.training.interrupt import TrainingInterrupted
 from fran.training.settings import OptimiserSettings, TrainerSettings
+from fran.training.spec import TrainSpec
 
 
 class Slow(Callback):

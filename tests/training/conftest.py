@@ -33,8 +33,8 @@ def two_sources(tmp_path_factory):
 def small_spec(manifest, parent, network=None, *, name="run-1", augmentation=None, lr=1e-2, train=3, **trainer):
     """A `TrainSpec` of a small training in the folder `name` of `parent`; the rest is for `TrainerSettings`."""
     from fran.data.datamodule import DataSpec
-    from fran.training.fit import TrainSpec
     from fran.training.settings import OptimiserSettings, TrainerSettings, no_augmentation
+    from fran.training.spec import TrainSpec
 
     folder = parent / name
     folder.mkdir(exist_ok=True)

@@ -28,7 +28,7 @@ def other_labels(spec, **changes):
 
 
 def filled(make_spec, **changes):
-    from fran.training.fit import complete_network
+    from fran.training.parts import complete_network
 
     return complete_network(make_spec({**SMALL, **changes}))
 
