@@ -137,12 +137,27 @@ class CropDataset(Dataset[Sample]):
                 start.append(min(max(wanted, 0), full - size))
         return start[0], start[1], start[2]
 
+    def placed_shares(self) -> NDArray[np.float64]:
+        """(C,) share of the crops that will be placed on a voxel of each channel."""
+        found = np.zeros(self.source.labels.n_classes)
+        ids = self.source.case_ids
+        case_shares = np.full(len(ids), 1 / len(ids)) if self.case_shares is None else self.case_shares
+        for case_id, share in zip(ids, case_shares, strict=True):
+            weights = self._weights(case_id)
+            for channel, weight in weights.items():
+                found[channel] += share * self.fg_fraction * weight / sum(weights.values())
+        return found
+
+    def _weights(self, case_id: str) -> dict[int, float]:
+        """Weight of each foreground channel that the case holds and that is drawn at all."""
+        return {c: w for c in self.source.channels_present(case_id) if (w := self.class_weights[c])}
+
     def _foreground_centre(self, case_id: str, draw: np.random.Generator) -> NDArray[np.generic] | None:
         """A voxel of a class drawn by weight; of another where none of its voxels are stored (fg_indices_exclude).
 
         Case files without any sample give a voxel of the class's bounding box.
         """
-        weights = {c: w for c in self.source.channels_present(case_id) if (w := self.class_weights[c])}
+        weights = self._weights(case_id)
         while weights:
             shares = np.array(list(weights.values()))
             channel = list(weights)[int(draw.choice(len(shares), p=shares / shares.sum()))]

@@ -9,8 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-#: Validations in a row with Dice 0 before a class counts as collapsed; share of the training, and steps, done by then.
-COLLAPSED_VALIDATIONS, COLLAPSED_PROGRESS, COLLAPSED_STEPS = 5, 0.3, 200
+#: Below this Dice a class counts as not found; it has to be so in this many validations in a row and for so many steps.
+LOST_DICE, LOST_VALIDATIONS, LOST_STEPS = 0.01, 3, 200
+#: A class that was found had this Dice in so many validations in a row: once it has where an untrained network predicts
+#: it everywhere. One that never was gets this share of the training, and steps, to appear.
+FOUND_DICE, FOUND_VALIDATIONS, LATE_PROGRESS, LATE_STEPS = 0.3, 2, 0.5, 1000
+#: Crops placed on a class below which too few of them are the likely cause.
+FEW_CROPS = 200
 #: Below so many voxels a structure is likely lost by the spacing.
 SMALL_VOXELS = 60
 #: Share of an epoch spent waiting for data, the epochs in a row, and the seconds below which an epoch tells nothing.
@@ -57,46 +62,85 @@ class LabelHistory:
         predicted_mm3: volume predicted in all cases together, for each validation.
         ref_mm3: mean volume over the cases that have it at the last validation; 0 where none has.
         voxel_mm3: volume of a voxel.
+        crops: that were placed on it so far, as the settings of the sampling let expect.
     """
 
     dice: tuple[float, ...]
     predicted_mm3: tuple[float, ...]
     ref_mm3: float
     voxel_mm3: float
+    crops: float
+
+    @property
+    def lost(self) -> int:
+        """Latest validations in a row in which it was not found."""
+        return next((n for n, dice in enumerate(reversed(self.dice)) if not dice < LOST_DICE), len(self.dice))
+
+    @property
+    def found(self) -> float:
+        """Highest Dice that it kept for some validations."""
+        starts = range(len(self.dice) - FOUND_VALIDATIONS + 1)
+        kept = (self.dice[n : n + FOUND_VALIDATIONS] for n in starts)
+        return max((min(row) for row in kept if all(dice == dice for dice in row)), default=0.0)
 
 
-def collapsed_class(
-    name: str, past: LabelHistory, progress: float, steps: int, *, at_end: bool = False
-) -> Alarm | None:
-    """A label that cases hold and that has had Dice 0 for long, or to the end.
+@dataclass(frozen=True)
+class Done:
+    """How far a training is.
 
-    Args:
-        name: of the label.
-        past: its validations.
-        progress: share of the training that is done.
-        steps: optimiser steps so far.
-        at_end: the training is over, so that two validations are enough.
+    Attributes:
+        progress: share of the whole, 0 to 1.
+        steps: of the optimiser.
+        val_steps: steps between validations.
+        at_end: it is over.
     """
-    needed = 2 if at_end else COLLAPSED_VALIDATIONS
-    recent = past.dice[-needed:]
-    if past.ref_mm3 <= 0 or len(recent) < needed or any(dice != 0 for dice in recent):
+
+    progress: float
+    steps: int
+    val_steps: int
+    at_end: bool = False
+
+
+def collapsed_class(name: str, past: LabelHistory, done: Done) -> Alarm | None:
+    """A label that cases hold and that is not found any more, or was not found when it should have been.
+
+    A small structure is at Dice 0 for hundreds of steps in an ordinary training, so one that was never found is said
+    late; one that was found and vanished is said at once.
+    """
+    found = past.found >= FOUND_DICE
+    if past.ref_mm3 <= 0 or not _lost_for_long(past.lost, done):
         return None
-    if steps < COLLAPSED_STEPS or (progress < COLLAPSED_PROGRESS and not at_end):
+    if not (found or done.at_end or (done.progress >= LATE_PROGRESS and done.steps >= LATE_STEPS)):
         return None
-    never = not any(past.predicted_mm3)
+    if found:
+        where = f"Dice {past.found:.2f} and more, then lost"
+    else:
+        where = "predicted in the wrong places alone" if any(past.predicted_mm3) else "never predicted"
+    seen = f"{where}: Dice 0 in the last {past.lost} validations, {past.ref_mm3:,.0f} mm3 in a case on average"
+    cause, remedy = _cause_of_collapse(name, past, done, found=found)
+    return Alarm("collapsed class", name, seen, cause, remedy)
+
+
+def _lost_for_long(validations: int, done: Done) -> bool:
+    if done.at_end:
+        return validations > 1 and done.steps >= LOST_STEPS
+    return validations >= LOST_VALIDATIONS and (validations - 1) * done.val_steps >= LOST_STEPS
+
+
+def _cause_of_collapse(name: str, past: LabelHistory, done: Done, *, found: bool) -> tuple[str, str]:
     voxels = past.ref_mm3 / past.voxel_mm3
-    where = "never predicted" if never else "predicted in the wrong places alone"
-    seen = f"{where}: Dice 0 in the last {len(recent)} validations, {past.ref_mm3:,.0f} mm3 in a case on average"
+    more = f"trainer.class_sampling_weights={{{name}: 3}}, trainer.fg_fraction=0.67"
+    if found:
+        return "the learning rate is too high", "a third of trainer.optimiser.lr; best.ckpt is from before"
     if voxels < SMALL_VOXELS:
         cause = f"it is too small at this spacing, about {voxels:.0f} voxels in a case"
-        remedy = "a finer spacing, or a crop to its surroundings first (mode=lbd, rbd)"
-    else:
-        cause = "too few crops show it, so that background is the cheaper answer"
-        remedy = (
-            f"trainer.class_sampling_weights={{{name}: 3}}, trainer.fg_fraction=0.67, a longer training;"
-            " then a look at its references (fran project sheet)"
-        )
-    return Alarm("collapsed class", name, seen, cause, remedy)
+        return cause, "a finer spacing, or a crop to its surroundings first (mode=lbd, rbd)"
+    if past.crops < FEW_CROPS:
+        return f"too few crops: about {past.crops:.0f} were placed on it so far", f"{more}, a longer training"
+    if done.steps < LATE_STEPS:
+        return f"the training was short, {done.steps} steps", f"a longer one; then {more}"
+    cause = f"background is the cheaper answer, although about {past.crops:.0f} crops were placed on it"
+    return cause, f"a look at its references (fran project sheet); {more}; another learning rate"
 
 
 def absent_class(name: str, n_train: int, n_val: int | None) -> Alarm | None:
@@ -126,7 +170,9 @@ def absent_class(name: str, n_train: int, n_val: int | None) -> Alarm | None:
     return None
 
 
-def data_starvation(shares: Sequence[float], epoch_s: float, workers: int, cache: str) -> Alarm | None:
+def data_starvation(
+    shares: Sequence[float], epoch_s: float, workers: int, cache: str, *, transforms: bool = False
+) -> Alarm | None:
     """Epochs in which the device waited for data.
 
     Args:
@@ -134,15 +180,25 @@ def data_starvation(shares: Sequence[float], epoch_s: float, workers: int, cache
         epoch_s: seconds of the last epoch's training.
         workers: loader processes.
         cache: where cases are kept.
+        transforms: TorchIO's transforms work on the crops.
     """
     recent = shares[1:][-WAIT_EPOCHS:]
     if len(recent) < WAIT_EPOCHS or min(recent) < WAIT_SHARE or epoch_s < WAIT_SECONDS:
         return None
     seen = f"{100 * fmean(recent):.0f} % of the last {len(recent)} epochs were spent waiting for data"
-    remedies = [] if cache != "none" else ["trainer.cache=ram where the cases fit into memory"]
-    remedies += [f"trainer.num_workers={max(2, 2 * workers)} (now {workers})", "samples_per_file=4 for slow disks"]
-    cause = f"reading and cutting crops with {workers or 'no'} loader processes is slower than the network"
-    return Alarm("data starvation", "", seen, cause, "; ".join(remedies))
+    who = f"{workers} loader process{'es' * (workers != 1)}" if workers else "no loader process"
+    more = f"trainer.num_workers={max(2, 2 * workers)} (now {workers})"
+    if transforms:
+        cause = f"TorchIO's transforms of augmentation.transforms, with {who}, take longer than the network"
+        return Alarm("data starvation", "", seen, cause, f"smaller probabilities p of them; {more}")
+    if cache == "device":
+        cause = "the device is slower at cutting crops than at training on them"
+        return Alarm("data starvation", "", seen, cause, "trainer.cache=ram with loader processes")
+    if cache == "ram":
+        return Alarm("data starvation", "", seen, f"cutting crops, with {who}, is slower than the network", more)
+    cause = f"reading crops from the files, with {who}, is slower than the network: a slow or remote disk"
+    remedy = f"trainer.cache=ram where the cases fit into memory; {more}; samples_per_file=4 for slow disks"
+    return Alarm("data starvation", "", seen, cause, remedy)
 
 
 def slow_convolution(seconds: Mapping[str, float], precision: str, channels_last: bool) -> Alarm | None:

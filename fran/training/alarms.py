@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
+from torch.utils.data import DataLoader
 
 from fran.data.datamodule import CropDataModule
 from fran.data.source import CaseSource
 from fran.io.checkpoint import LAST
 from fran.io.files import read_json, write_json
 from fran.training import alarm_rules as rules
-from fran.training.alarm_rules import Alarm, LabelHistory
+from fran.training.alarm_rules import Alarm, Done, LabelHistory
 from fran.training.convolution import convolution_seconds, has_cudnn, has_onednn
 from fran.training.module import LossNotFinite, SegmentationModule
 from fran.training.settings import TrainerSettings
@@ -62,6 +63,7 @@ class Alarms(Callback):
         self.history = History()
         self._raised: list[dict[str, Any]] = []
         self._ref_mm3: dict[str, float] = {}
+        self._placed: dict[str, float] = {}
 
     def state_dict(self) -> dict[str, Any]:
         """The figures, kept in the checkpoint."""
@@ -81,6 +83,7 @@ class Alarms(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]  # set by fit
         if isinstance(data, CropDataModule):
             found += absent_classes(data)
+            self._placed = dict(zip(data.data.labels.channel_names, data.crops.placed_shares().tolist(), strict=True))
         found.append(self._disk(pl_module))
         self._raise(found, trainer)
 
@@ -92,9 +95,7 @@ class Alarms(Callback):
         history.waits.append(pace.figures()["train/data_wait_share"])
         if not trainer.is_global_zero:
             return
-        workers = getattr(getattr(trainer, "datamodule", None), "workers", 0)
-        epoch_s = pace.finished - pace.started
-        found = [rules.data_starvation(history.waits, epoch_s, workers, self.settings.cache), self._disk(pl_module)]
+        found = [self._starved(trainer, pace.finished - pace.started), self._disk(pl_module)]
         if self.falls:
             found.append(rules.flat_loss(history.losses, trainer.global_step, self.settings.optimiser.lr))
         self._raise(found, trainer)
@@ -106,13 +107,13 @@ class Alarms(Callback):
             return
         self._remember(pl_module, float(trainer.callback_metrics["val/dice"]))
         if trainer.is_global_zero:
-            found = self._collapsed(pl_module, at_end=False)
+            found = self._collapsed(trainer, pl_module, at_end=False)
             self._raise([*found, rules.overfitting(self.history.dices, self.history.losses)], trainer)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """A label that was Dice 0 to the end, also in a short training."""
         if trainer.is_global_zero and isinstance(pl_module, SegmentationModule):
-            self._raise(self._collapsed(pl_module, at_end=True), trainer)
+            self._raise(self._collapsed(trainer, pl_module, at_end=True), trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """A loss that is not finite ends the training; its message goes to the others."""
@@ -131,20 +132,33 @@ class Alarms(Callback):
             history.predicted_mm3.setdefault(name, []).append(float(sum(r.pred_mm3[n] for r in results)))
             self._ref_mm3[name] = float(np.mean([r.ref_mm3[n] for r in with_ref])) if with_ref else 0.0
 
-    def _collapsed(self, module: SegmentationModule, *, at_end: bool) -> list[Alarm | None]:
-        progress = module.budget.progress(module.global_step)
+    def _collapsed(self, trainer: pl.Trainer, module: SegmentationModule, *, at_end: bool) -> list[Alarm | None]:
+        settings, steps, history = self.settings, module.global_step, self.history
         voxel_mm3 = [float(np.prod(side)) for side in module.validation.spacing_mm.values()]
         size = float(np.mean(voxel_mm3)) if voxel_mm3 else 1.0
-        return [
-            rules.collapsed_class(
-                name,
-                LabelHistory(tuple(dice), tuple(self.history.predicted_mm3[name]), self._ref_mm3.get(name, 0.0), size),
-                progress,
-                module.global_step,
-                at_end=at_end,
+        crops = steps * settings.accumulate * settings.batch_size * trainer.world_size
+        val_steps = settings.steps_per_epoch * max(settings.val_every_n_epochs, 1)
+        done = Done(module.budget.progress(steps), steps, val_steps, at_end)
+        pasts = {
+            name: LabelHistory(
+                tuple(dice),
+                tuple(history.predicted_mm3[name]),
+                self._ref_mm3.get(name, 0.0),
+                size,
+                crops * self._placed.get(name, 0.0),
             )
-            for name, dice in self.history.label_dice.items()
-        ]
+            for name, dice in history.label_dice.items()
+        }
+        return [rules.collapsed_class(name, past, done) for name, past in pasts.items()]
+
+    def _starved(self, trainer: pl.Trainer, epoch_s: float) -> Alarm | None:
+        data = trainer.datamodule  # type: ignore[attr-defined]  # set by fit
+        if not isinstance(data, CropDataModule):
+            return None
+        crops, loader = data.crops, trainer.train_dataloader
+        workers = loader.num_workers if isinstance(loader, DataLoader) else 0
+        transforms = crops.artefacts is not None
+        return rules.data_starvation(self.history.waits, epoch_s, workers, crops.source.cache, transforms=transforms)
 
     def _slow(self, trainer: pl.Trainer) -> Alarm | None:
         if self.precision == "32-true" and not self.settings.channels_last:
@@ -183,5 +197,8 @@ def absent_classes(data: CropDataModule) -> list[Alarm | None]:
 
 def _holders(source: CaseSource, n_classes: int) -> list[int]:
     """How many cases hold each channel."""
-    present = [source.channels_present(case_id) for case_id in source.case_ids]
-    return [sum(channel in case for case in present) for channel in range(n_classes)]
+    held: list[set[str]] = [set() for _ in range(n_classes)]
+    for file_id in source.case_ids:
+        for channel in source.channels_present(file_id):
+            held[channel].add(source.manifest.cases[file_id].parent or file_id)
+    return [len(cases) for cases in held]
