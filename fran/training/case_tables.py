@@ -47,13 +47,16 @@ class CaseTables(Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write this validation's table."""
-        if trainer.sanity_checking or not trainer.is_global_zero:
+        if trainer.sanity_checking:
+            return
+        dice = float(trainer.callback_metrics["val/dice"])  # the first to ask waits for all processes
+        if not trainer.is_global_zero:
             return
         assert isinstance(pl_module, SegmentationModule)
         path = table_path(self.run_folder, trainer.current_epoch)
         write_cases(path, table_rows(pl_module.case_results, pl_module.labels.channel_names[1:]))
         # RunFiles takes the new value over at the end of the epoch
-        if float(trainer.callback_metrics["val/dice"]) > self.files.best_dice:
+        if dice > self.files.best_dice:
             self._keep(path)
 
     def _keep(self, table: Path) -> None:

@@ -44,6 +44,7 @@ def fit(
     *,
     loggers: Sequence[Logger] = (),
     callbacks: Sequence[Callback] = (),
+    everywhere: Sequence[Callback] = (),
     resume: Path | None = None,
 ) -> FitResult:
     """Train until the epochs, the time or the patience are used up.
@@ -52,7 +53,8 @@ def fit(
         spec: the training.
         network: instead of building `spec.network`, which must still describe it.
         loggers: of Lightning; none by default.
-        callbacks: besides fran's own.
+        callbacks: besides fran's own, in the first process alone: they must not wait for other processes.
+        everywhere: callbacks that every process has; they are pickled.
         resume: run folder or checkpoint to go on from: weights, optimiser, epoch, step, random state and used time.
 
     Raises:
@@ -91,10 +93,10 @@ def fit(
     own.append(StopOnSignal(request, spec.run_folder / LAST, go_on(spec)))
     if settings.progress:
         own.append(ProgressLine(budget))
-    work = {"spec": spec, "network": network if given else None, "resume": resume}
+    work = {"spec": spec, "network": network if given else None, "resume": resume, "everywhere": everywhere}
     with other_ranks(n_devices(settings.devices, accelerator), work):
         with quiet_lightning():
-            trainer = make_trainer(spec, accelerator, [*own, *callbacks], loggers)
+            trainer = make_trainer(spec, accelerator, [*own, *everywhere, *callbacks], loggers)
         run(trainer, module, data, start, request)
     return _result(spec, trainer, module, files, end)
 

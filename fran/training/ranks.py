@@ -3,7 +3,7 @@
 A training on N devices is N processes that each take their share of the crops and of the validation cases. The process
 of the command is rank 0: it has prepared everything, keeps the files and speaks to the user. It starts the others
 itself, so that none of them composes a configuration, preprocesses, or makes a run folder. Where torchrun or SLURM have
-started all processes, nothing is started here.
+started all processes, nothing is started here, and `fran.workflows.launched` hands the work out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from typing import IO, Any
 
 import torch
 
-from fran.errors import FranError
+from fran.errors import ConfigError, FranError
+from fran.training.launcher import launched, place
 
 GRACE_S = 20.0
 POLL_S = 0.2
@@ -85,25 +86,29 @@ def _how(status: int) -> str:
     return f"was ended by {signal.Signals(-status).name}{hint}"
 
 
-def n_devices(devices: int, accelerator: str) -> int:
-    """Devices of this machine that a training takes; -1 is every GPU."""
+def n_devices(devices: int, accelerator: str, environment: Mapping[str, str] = os.environ) -> int:
+    """Devices of this machine that a training takes; -1 is every GPU.
+
+    Where torchrun or SLURM have started the processes, it is one for each.
+
+    Raises:
+        ConfigError: `devices` is another number than they started.
+    """
+    started = place(environment)
+    if started is not None:
+        if devices not in (1, -1, started.local):
+            expected = f"{started.local}, as many as the processes that {started.by} started on this machine"
+            raise ConfigError(f"trainer.devices: expected {expected}, found {devices}; leave it out")
+        return started.local
     if devices >= 1:
         return devices
     return max(1, torch.cuda.device_count()) if accelerator == "gpu" else 1
 
 
-def launched(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether somebody else, or `other_ranks`, has started the processes already."""
-    tasks = environment.get("SLURM_NTASKS", "1")
-    interactive = environment.get("SLURM_JOB_NAME") in ("bash", "interactive")
-    return "LOCAL_RANK" in environment or (tasks.isdigit() and int(tasks) > 1 and not interactive)
-
-
 def n_nodes(environment: Mapping[str, str] = os.environ) -> int:
     """Machines that take part, from what torchrun or SLURM say."""
-    if "LOCAL_WORLD_SIZE" in environment:
-        return int(environment["WORLD_SIZE"]) // int(environment["LOCAL_WORLD_SIZE"])
-    return int(environment.get("SLURM_NNODES", "1")) if launched(environment) else 1
+    started = place(environment)
+    return 1 if started is None else started.machines
 
 
 @contextmanager

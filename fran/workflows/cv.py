@@ -14,6 +14,7 @@ from fran.tracking.runs import RunRecord, in_training, records
 from fran.workflows import train
 from fran.workflows.cv_show import collect
 from fran.workflows.entry import Job, compose_job, run_verb
+from fran.workflows.launched import run_as_one
 from fran.workflows.projects import existing_project
 from fran.workflows.run_tracking import cv_folder, identity_record, settings_of
 from fran.workflows.schema import CvConfig, TrainConfig
@@ -136,4 +137,4 @@ def _say_plan(folds: Sequence[FoldPlan]) -> None:
 
 def main() -> None:
     """Entry of `fran cv`."""
-    run_verb("cv", CvConfig, cv, check)
+    run_as_one(lambda: run_verb("cv", CvConfig, cv, check))

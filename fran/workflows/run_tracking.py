@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from fran.data.datamodule import DataSpec
     from fran.projects.folders import ProjectFolders
-    from fran.training.fit import FitResult, TrainSpec
+    from fran.training.spec import FitResult, TrainSpec
 
 log = logging.getLogger("fran.train")
 
@@ -78,7 +78,8 @@ class Tracking:
         tracking: the settings group.
         folders: of the project.
         logger: MLflow's, None without tracking.
-        callbacks: for the trainer.
+        callbacks: for the trainer of the first process.
+        everywhere: for that of every process.
     """
 
     record: RunRecord
@@ -87,6 +88,7 @@ class Tracking:
     folders: ProjectFolders
     logger: MLFlowLogger | None
     callbacks: tuple[Callback, ...]
+    everywhere: tuple[Callback, ...]
 
     @property
     def loggers(self) -> list[Logger]:
@@ -183,7 +185,7 @@ def track(job: Job[TrainConfig], folders: ProjectFolders, spec: TrainSpec) -> Tr
     settings = job.config.tracking
     record = record_of(job, spec)
     if settings.backend == "none":
-        return Tracking(record, settings_of(job), settings, folders, None, ())
+        return Tracking(record, settings_of(job), settings, folders, None, (), ())
     from fran.reporting.overlay import overlay_png
     from fran.tracking.mlflow_logger import make_logger
     from fran.tracking.track_run import RunFacts, TrackRun
@@ -217,7 +219,7 @@ def track(job: Job[TrainConfig], folders: ProjectFolders, spec: TrainSpec) -> Tr
         system_every_s=settings.system_every_s,
     )
     worst = WorstCases(spec.run_folder, overlay_png, facts.label_names, settings.worst_cases)
-    return Tracking(record, settings_of(job), settings, folders, logger, (callback, worst))
+    return Tracking(record, settings_of(job), settings, folders, logger, (callback,), (worst,))
 
 
 def _tags(job: Job[TrainConfig], spec: TrainSpec, record: RunRecord) -> dict[str, str]:

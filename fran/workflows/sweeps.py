@@ -229,7 +229,7 @@ def _made(project: Project, data: PlanData, job: Job[TrainConfig]) -> str:
 
 def _no_metric(data: PlanData, job: Job[TrainConfig], metric: str) -> str:
     from fran.errors import choices
-    from fran.training.fit import metric_columns
+    from fran.training.callbacks import metric_columns
 
     names = data.flow.scheme.channel_names[1:]
     known = [c for c in metric_columns(names, with_nsd=job.config.trainer.val_nsd_mm is not None) if c[:4] == "val/"]

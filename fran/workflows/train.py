@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -19,6 +19,7 @@ from fran.workflows.checks import network_problems
 from fran.workflows.dry_run import say_stages, say_training
 from fran.workflows.entry import Job, compose_job, recompose, run_verb
 from fran.workflows.label_flow import say_notes
+from fran.workflows.launched import hand_out, run_as_one
 from fran.workflows.plan_data import PlanData, data_of, properties_of
 from fran.workflows.preprocess import bring_up_to_date
 from fran.workflows.projects import existing_project
@@ -98,9 +99,11 @@ def _fit(spec: TrainSpec, tracking: Tracking, more: Sequence[Callback], resume: 
     from fran.training.fit import fit
 
     tracking.begin()
+    everybody: dict[str, Any] = {"spec": spec, "everywhere": tracking.everywhere, "resume": resume}
+    hand_out(everybody)
     result = None
     try:
-        result = fit(spec, loggers=tracking.loggers, callbacks=[*tracking.callbacks, *more], resume=resume)
+        result = fit(**everybody, loggers=tracking.loggers, callbacks=[*tracking.callbacks, *more])
     finally:
         tracking.end(result)
     return result
@@ -305,4 +308,4 @@ def main() -> None:
     """Entry of `fran train` and scripts/train.py."""
     from fran.workflows.trial import train_or_trial
 
-    run_verb("train", TrainConfig, train_or_trial, check)
+    run_as_one(lambda: run_verb("train", TrainConfig, train_or_trial, check))

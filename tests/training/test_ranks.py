@@ -6,6 +6,7 @@ import csv
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,15 @@ import pytest
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from fran.errors import FranError
+from fran.errors import ConfigError, FranError
+from fran.io.case_table import read_cases
 from fran.io.checkpoint import read_checkpoint
+from fran.reporting.overlay import overlay_png
+from fran.tracking.worst_cases import WorstCases
 from fran.training.fit import fit
 from fran.training.interrupt import TrainingInterrupted
-from fran.training.ranks import launched, n_nodes
+from fran.training.launcher import Place, launched, place
+from fran.training.ranks import n_devices, n_nodes
 from fran.training.settings import AugmentationSettings, LossSettings
 
 COLUMNS = ("epoch", "step", "train/loss", "train/lr", "val/dice", "val/dice_organ", "val/n_organ", "val/n_lesion")
@@ -93,10 +98,49 @@ def test_a_killed_process_ends_the_run_with_words(make_spec):
     assert not children()
 
 
+TORCHRUN = {"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"}
+SLURM = {"SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "4", "SLURM_PROCID": "6", "SLURM_JOB_NAME": "train"}
+
+
 def test_other_launchers_are_recognised():
-    assert not launched({})
-    assert launched({"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "train"})
-    assert not launched({"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "bash"})
-    assert n_nodes({"LOCAL_RANK": "1", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"}) == 2
-    assert n_nodes({"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}) == 2
-    assert n_nodes({"SLURM_NNODES": "2"}) == 1
+    assert place(TORCHRUN) == Place("torchrun", 5, 8, 4)
+    assert place(SLURM) == Place("SLURM", 6, 8, 4)
+    assert place(SLURM).machines == n_nodes(SLURM) == 2
+    assert launched(TORCHRUN)
+    assert launched(SLURM)
+    for alone in ({}, {**SLURM, "SLURM_JOB_NAME": "bash"}, {**SLURM, "SLURM_NTASKS": "1"}):
+        assert place(alone) is None
+        assert not launched(alone)
+        assert n_nodes(alone) == 1
+    assert place({**TORCHRUN, "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}) is None
+    assert place({"LOCAL_RANK": "1"}) is None, "a process that fran started"
+    with pytest.raises(ConfigError, match="--ntasks-per-node"):
+        place({name: value for name, value in SLURM.items() if name != "SLURM_NTASKS_PER_NODE"})
+
+
+def test_the_launcher_decides_how_many_devices():
+    assert n_devices(3, "cpu", {}) == 3
+    assert n_devices(-1, "cpu", {}) == 1
+    assert [n_devices(n, "cpu", SLURM) for n in (1, -1, 4)] == [4, 4, 4]
+    with pytest.raises(ConfigError, match=r"trainer\.devices: expected 4, .*torchrun.*found 2"):
+        n_devices(2, "cpu", TORCHRUN)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_val", [1, 3])
+def test_each_validation_case_is_in_the_tables_once(make_spec, n_val):
+    """Also where the cases cannot be shared out evenly, or one process has none of its own."""
+    spec = two(make_spec, max_epochs=2)
+    ids = (*spec.data.val_ids, *spec.data.train_ids)
+    spec = replace(spec, data=replace(spec.data, train_ids=ids[n_val:], val_ids=ids[:n_val]))
+    names = {0: "background", 1: "organ", 2: "lesion"}
+    result = fit(spec, everywhere=[WorstCases(spec.run_folder, overlay_png, names, 9)])
+    expected = [(case_id, label) for case_id in sorted(ids[:n_val]) for label in ("organ", "lesion")]
+    tables = sorted((spec.run_folder / "validation").iterdir())
+    assert len(tables) == 2
+    for table in (*tables, spec.run_folder / "cases.csv"):
+        assert [(row.case, row.label) for row in read_cases(table)] == expected
+    assert set(result.case_dice) == set(ids[:n_val])
+    assert result.metrics["val/n_organ"] == n_val
+    pictures = [path.name for path in (spec.run_folder / "overlays").iterdir()]
+    assert sorted(name.split("_")[2] for name in pictures) == sorted(ids[:n_val]), "of every process"
