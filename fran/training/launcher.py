@@ -30,6 +30,12 @@ class Place:
         """Machines that take part."""
         return self.world_size // self.local
 
+    def lacking(self, devices: int) -> str:
+        """What ``trainer.devices`` should be, where it is something else; one process is one device."""
+        if devices in (1, -1, self.local):
+            return ""
+        return f"nothing, or {self.local}, as many as the processes that {self.by} started on this machine"
+
 
 def place(environment: Mapping[str, str] = os.environ) -> Place | None:
     """This process's place; None where it was started alone, or by fran.

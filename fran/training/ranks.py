@@ -96,9 +96,8 @@ def n_devices(devices: int, accelerator: str, environment: Mapping[str, str] = o
     """
     started = place(environment)
     if started is not None:
-        if devices not in (1, -1, started.local):
-            expected = f"{started.local}, as many as the processes that {started.by} started on this machine"
-            raise ConfigError(f"trainer.devices: expected {expected}, found {devices}; leave it out")
+        if expected := started.lacking(devices):
+            raise ConfigError(f"trainer.devices: expected {expected}, found {devices}")
         return started.local
     if devices >= 1:
         return devices

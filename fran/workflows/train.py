@@ -15,6 +15,7 @@ import yaml
 from fran.errors import ConfigError, SettingProblem, StoreError, choices
 from fran.io.files import atomic_path, read_json, write_json
 from fran.tracking.runs import training_lock
+from fran.training.launcher import place
 from fran.workflows.checks import network_problems
 from fran.workflows.dry_run import say_stages, say_training
 from fran.workflows.entry import Job, compose_job, recompose, run_verb
@@ -114,6 +115,9 @@ def check(config: TrainConfig) -> list[SettingProblem]:
     found: list[SettingProblem] = []
     for group in ("trainer", "augmentation", "tracking"):
         found += getattr(config, group).problems()
+    started = place()
+    if started is not None and (expected := started.lacking(config.trainer.devices)):
+        found.append(SettingProblem("trainer.devices", config.trainer.devices, expected))
     named = isinstance(config.fold, str) and config.fold
     if not named and not (isinstance(config.fold, int) and config.fold >= 0):
         expected = "the number of a fold (0 to 4), all, or the datasource to validate with and not to train on"

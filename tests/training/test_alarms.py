@@ -14,8 +14,9 @@ import torch
 from fran.data.crops import CropDataset
 from fran.errors import FranError
 from fran.training import alarm_rules as rules
-from fran.training import alarms, module
+from fran.training import module
 from fran.training.alarm_rules import Done, LabelHistory
+from fran.training.convolution import convolution_seconds
 from fran.training.fit import fit
 from tests.training.conftest import small_spec
 
@@ -136,7 +137,7 @@ def test_disk_nearly_full():
 
 def test_a_convolution_is_timed_without_touching_random_numbers():
     before = torch.get_rng_state()
-    seconds = alarms.convolution_seconds(torch.device("cpu"), "32-true", channels_last=True)
+    seconds = convolution_seconds(torch.device("cpu"), "32-true", channels_last=True)
     assert set(seconds) == {"float32", "precision", "contiguous"}
     assert all(0 < s < 10 for s in seconds.values())
     assert torch.equal(torch.get_rng_state(), before)

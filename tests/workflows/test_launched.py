@@ -79,6 +79,7 @@ def test_processes_that_others_started_are_one_training(launch, project: Path, f
         assert [row["step"] for row in csv.DictReader(stream)] == ["2", "4"]
     cases = [(row.case, row.label) for row in read_cases(run / "cases.csv")]
     assert len(cases) == len(set(cases)) == 2
+    assert (run / "curves.png").is_file()
     assert sum(said.count("4 cases preprocessed") for _, said in found) == 1
     client = client_of(sqlite_uri(fran_home / "projects" / "demo" / "mlflow.db"))
     (experiment,) = [e for e in client.search_experiments() if e.name == "demo"]
@@ -98,5 +99,5 @@ def test_what_does_not_train_ends_in_all_processes(project: Path, fran_home: Pat
     assert said.count("nothing was done") == 1
     ((status, said),) = by_torchrun("train", *QUICK, "trainer.devices=3")
     assert status != 0
-    assert "trainer.devices: expected 2, as many as the processes that torchrun started" in said
+    assert "nothing, or 2, as many as the processes that torchrun started" in said
     assert not list((fran_home / "cold" / "checkpoints" / "demo").glob("*"))
