@@ -4,13 +4,15 @@
 
 Forward, deeply supervised loss, backward, clipping, SGD with Nesterov momentum; data already in memory. `step_*` and
 `forward_one_patch_*` are medians of `--steps` after 2 to warm up. `step_memory_mb` is the peak beyond what the process
-held before the network was built, `estimate_mb` what fran says beforehand. FRAN_BENCH_TOOLS names the folder of
+held before the network was built, `estimate_mb` what fran says beforehand, `libraries_mb` what PyTorch and oneDNN took
+before that for a step of a tiny network: pages of code, threads, compiled kernels. FRAN_BENCH_TOOLS names the folder of
 meter.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -24,6 +26,7 @@ sys.path.insert(0, os.environ.get("FRAN_BENCH_TOOLS", "."))
 from meter import Meter
 
 Figures = dict[str, Any]
+TINY = {"_target_": "fran.networks.dynunet.dynunet", "filters": 4, "max_filters": 8}
 
 
 def measured(name: str, repeats: int, work: Callable[[], object]) -> Figures:
@@ -54,7 +57,7 @@ def run(args: argparse.Namespace) -> Figures:
     import torch
 
     from fran.losses.segmentation import SegmentationLoss, heads_of
-    from fran.networks.build import build_network
+    from fran.networks.build import build_network, fill_spec
     from fran.networks.convolution import quicken_on_cpu
     from fran.networks.cost import network_cost
     from fran.training.memory import step_memory
@@ -68,16 +71,25 @@ def run(args: argparse.Namespace) -> Figures:
     estimate = step_memory(
         network_cost(spec, tuple(args.patch)), args.batch, half=args.precision == "bf16", optimiser="sgd"
     )
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=args.precision == "bf16")
+    loss = SegmentationLoss()
+    with Meter() as bare:
+        pass
+    tiny = build_network(fill_spec(TINY, 1, args.classes, (32, 32, 16), (1.5, 1.5, 3.0))).to(memory_format=layout)
+    with autocast:
+        value = loss(tiny(torch.randn(1, 1, 32, 32, 16)), torch.zeros(1, 1, 32, 32, 16, dtype=torch.uint8))
+    value.backward()
+    make_optimiser(tiny, OptimiserSettings("sgd", 1e-2, 3e-5)).step()
+    del tiny, value
+    gc.collect()
     with Meter() as idle:
         pass
     network = build_network(spec).to(memory_format=layout)
     if args.compile:
         network.compile()
     optimiser = make_optimiser(network, OptimiserSettings("sgd", 1e-2, 3e-5))
-    loss = SegmentationLoss()
     image = torch.randn(args.batch, 1, *args.patch).contiguous(memory_format=layout)
     target = torch.randint(args.classes, (args.batch, 1, *args.patch), dtype=torch.uint8)
-    autocast = torch.autocast("cpu", torch.bfloat16, enabled=args.precision == "bf16")
 
     def step() -> None:
         optimiser.zero_grad()
@@ -110,6 +122,7 @@ def run(args: argparse.Namespace) -> Figures:
         "deep_supervision_outputs": heads,
         "step_memory_mb": figures["step_peak_rss_mb"] - idle.peak_rss_mb,
         "estimate_mb": estimate.total / 2**20,
+        "libraries_mb": idle.peak_rss_mb - bare.peak_rss_mb,
         **figures,
     }
 

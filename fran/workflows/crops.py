@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -14,7 +16,9 @@ from fran.workflows.terminal import say
 from fran.workflows.train import spec_of, split_of
 
 if TYPE_CHECKING:
+    from fran.augmentation.batched import BatchAugmentation
     from fran.augmentation.settings import AugmentationSettings
+    from fran.data.crops import CropDataset
     from fran.reporting.crops import Crop
     from fran.training.spec import TrainSpec
 
@@ -30,48 +34,53 @@ def crops(job: Job[CropsConfig]) -> None:
     # a Job is read-only here, so one of a richer configuration will do
     spec = spec_of(cast("Job[TrainConfig]", job), project, data_of(project, job), split_of(project, config), Path())
     if config.operations:
-        drawn, name, columns = _by_operation(spec), "operations.png", 2 * TRIES
+        drawn, name, columns = by_operation(spec), "operations.png", 2 * TRIES
     else:
-        drawn, name, columns = _of_training(spec, config.count), "crops.png", 6
+        drawn, name, columns = of_training(spec, config.count), "crops.png", 6
     folder = Path(config.output).expanduser() if config.output else project.folders.project / "crops"
     file = draw_crops(drawn, spec.data.labels.channel_names, spec.spacing_mm, folder / name, columns)
     say(str(file))
 
 
-def _of_training(spec: TrainSpec, count: int) -> list[Crop]:
-    return [_crop(spec, spec.augmentation, index) for index in range(count)]
+def of_training(spec: TrainSpec, count: int) -> list[Crop]:
+    """The first crops of a training, augmented."""
+    source = _source(spec, spec.augmentation)
+    return [_crop(source, index) for index in range(count)]
 
 
-def _by_operation(spec: TrainSpec) -> list[Crop]:
+def by_operation(spec: TrainSpec) -> list[Crop]:
     """The crop as it is, and a few draws of each operation alone on it."""
     from fran.augmentation.settings import no_augmentation, single_operations
 
-    plain = _crop(spec, no_augmentation(), 0, "as it is")
-    result = [plain]
+    result = [_crop(_source(spec, no_augmentation()), 0, "as it is")]
     for name, settings in single_operations(spec.augmentation).items():
-        result += [_crop(spec, settings, 0, name, shift) for shift in range(TRIES)]
+        source = _source(spec, settings)
+        result += [_crop(source, 0, name, shift) for shift in range(TRIES)]
     return result
 
 
-def _crop(
-    spec: TrainSpec, augmentation: AugmentationSettings, index: int, title: str = "", another_seed: int = 0
-) -> Crop:
-    """Crop number `index` of the training under some augmentation.
+def _source(spec: TrainSpec, augmentation: AugmentationSettings) -> tuple[CropDataset, BatchAugmentation]:
+    """The crops of the training under some augmentation, and that augmentation."""
+    from fran.training.parts import augmentation_of, make_datamodule
+
+    spec = replace(spec, augmentation=augmentation)
+    return make_datamodule(spec, on_gpu=False).crops, augmentation_of(spec)
+
+
+def _crop(source: tuple[CropDataset, BatchAugmentation], index: int, title: str = "", another_seed: int = 0) -> Crop:
+    """Crop number `index`, augmented.
 
     `another_seed` changes what is drawn, not where the crop lies: then the slice through the patch's middle is drawn.
     """
-    from dataclasses import replace
-
     from fran import keys
     from fran.augmentation.prepare import prepare_batch
     from fran.data.crops import collate
     from fran.reporting.crops import Crop
-    from fran.training.parts import augmentation_of, make_datamodule
 
-    spec = replace(spec, augmentation=augmentation)
-    augment = augmentation_of(spec)
-    dataset = make_datamodule(spec, on_gpu=False).crops
+    dataset, augment = copy(source[0]), source[1]
     dataset.margins = lambda seed, size: augment.margins(seed + another_seed, size)
+    if (artefacts := dataset.artefacts) is not None:
+        dataset.artefacts = lambda stored, window, seed: artefacts(stored, window, seed + another_seed)
     sample = dataset[index]
     sample[keys.SEED] += another_seed
     batch = prepare_batch(collate([sample]), augment)

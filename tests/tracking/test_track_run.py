@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,15 @@ CONFIG = {"spacing": [0.8, 0.8, 1.5], "trainer": {"lr": 0.1}, "long": "x" * 400,
 
 
 class Tiny(pl.LightningModule):
-    """Learns one weight; fails at the epoch it is told to."""
+    """Learns one weight; fails at the epoch it is told to, and takes the time it is told to."""
 
-    def __init__(self, fail_at: int | None = None) -> None:
+    def __init__(self, fail_at: int | None = None, epoch_s: float = 0.0) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.ones(1))
-        self.fail_at = fail_at
+        self.fail_at, self.epoch_s = fail_at, epoch_s
+
+    def on_train_epoch_end(self) -> None:
+        time.sleep(self.epoch_s)
 
     def training_step(self, batch: Any) -> torch.Tensor:
         if self.current_epoch == self.fail_at:
@@ -47,7 +52,9 @@ class Tiny(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def _train(folder: Path, epochs: int, config: dict[str, Any] | None = None, **kwargs: Any) -> str:
+def _train(
+    folder: Path, epochs: int, config: dict[str, Any] | None = None, system_every_s: float = 0.0, **kwargs: Any
+) -> str:
     """Train in <folder>/proj and <folder>/run; return the MLflow run id."""
     resume = (folder / "run" / "last.ckpt") if (folder / "run" / "last.ckpt").exists() else None
     logger = make_logger(
@@ -60,7 +67,7 @@ def _train(folder: Path, epochs: int, config: dict[str, Any] | None = None, **kw
         dataset="kits", dataset_digest="d" * 32, dataset_source="/data/manifest.json", label_names={1: "kidney"},
         tags={"folds_digest": "f" * 16, "unannotated": ""},
     )  # fmt: skip
-    track = TrackRun(facts, folder / "run", draw=_draw, overlay_every=2)
+    track = TrackRun(facts, folder / "run", draw=_draw, overlay_every=2, system_every_s=system_every_s)
     checkpoint = ModelCheckpoint(folder / "run", "best", monitor="val_dice", mode="min", save_last=True)
     trainer = pl.Trainer(
         max_epochs=epochs, logger=logger, callbacks=[track, checkpoint], accelerator="cpu", log_every_n_steps=1,
@@ -135,6 +142,18 @@ def test_a_run_fails_is_resumed_and_ends_well_as_one_mlflow_run(
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
+def test_the_load_of_the_machine_is_sampled_where_it_is_asked_for(tmp_path: Path) -> None:
+    before = {thread.name for thread in threading.enumerate()}
+    run_id = _train(tmp_path, epochs=4, epoch_s=0.5, system_every_s=0.2)
+    client = client_of(tracking_uri(TrackingSettings(), tmp_path / "proj"))
+    metrics = client.get_run(run_id).data.metrics
+    sampled = {name for name in metrics if name.startswith("system/")}
+    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= sampled
+    assert metrics["system/system_memory_usage_megabytes"] > 0
+    assert {thread.name for thread in threading.enumerate()} <= before, "nobody goes on sampling"
+
+
 def test_two_processes_may_start_in_one_new_store(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from fran.tracking.settings import TrackingSettings;"
