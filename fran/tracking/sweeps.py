@@ -46,8 +46,9 @@ APART = ("run", "resume", "dry_run", "paths", "preprocess", "tracking", "notes",
 
 WAITING, RUNNING, FINISHED, STOPPED = "waiting", "running", "finished", "stopped"
 DIVERGED, FAILED, INTERRUPTED, KILLED = "diverged", "failed", "interrupted", "killed"
+REFUSED = "refused"
 #: States after which nothing is left to do; the others are taken up when the command is typed again.
-DONE = (FINISHED, STOPPED, DIVERGED)
+DONE = (FINISHED, STOPPED, DIVERGED, REFUSED)
 UNSUCCESSFUL = (FAILED, KILLED)
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ class Trial:
         key: digest of its configuration, see `trial_key`.
         overrides: what sets it apart from the sweep's other trials, as a command line would say it.
         state: waiting, running, finished, stopped (early, as not good enough), diverged (the loss became NaN), failed,
-            interrupted, or killed.
+            interrupted, killed, or refused (a draw of settings that cannot work).
         run: name of its run, None before it has one.
         reason: of the state, in words.
         value: best value of the sweep's metric so far, None without any.

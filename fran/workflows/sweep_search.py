@@ -236,6 +236,9 @@ class Search:
                 left_out += 1
                 continue
             self._known.add(trial.key)
+            if trial.state == sweeps.REFUSED:
+                self._tell(trial)
+                continue
             self._counted += 1
             for epoch, value in self._reports(trial):
                 self._judge(trial.number, epoch, value)
@@ -282,8 +285,11 @@ class Search:
             return None
         self._in_preparation = None
         candidate = prepared.candidate
-        if prepared.outcome:
+        if prepared.outcome and prepared.refused:
             self._refuse(candidate.trial, prepared.outcome)
+            return None
+        if prepared.outcome:
+            refuse(candidate.trial, prepared.outcome)
             return None
         self._in_vain = 0
         log.info("trial %d: %s", candidate.trial.number, " ".join(candidate.trial.overrides))
@@ -313,7 +319,7 @@ class Search:
 
     def _refuse(self, trial: Trial, reason: str) -> None:
         """A draw that cannot be trained is a row, and does not use up the budget."""
-        refuse(trial, reason)
+        refuse(trial, reason, sweeps.REFUSED)
         self._counted -= 1
         self._in_vain += 1
         self._sampler.tell(trial.draw, None, early=False)
@@ -353,12 +359,15 @@ class _Prepared:
     def __init__(self, candidate: Candidate, preparation: Preparation) -> None:
         self.candidate = candidate
         self.outcome: str | None = None
+        self.refused = False
         threading.Thread(target=self._work, args=(preparation,), daemon=True).start()
 
     def _work(self, preparation: Preparation) -> None:
         outcome = "preparing its data failed; this is a bug in fran"
         try:
-            outcome = why_refused(self.candidate.job) or preparation.prepare(self.candidate.job)
+            outcome = why_refused(self.candidate.job)
+            self.refused = bool(outcome)
+            outcome = outcome or preparation.prepare(self.candidate.job)
         finally:
             self.outcome = outcome
 

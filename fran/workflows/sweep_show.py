@@ -231,7 +231,7 @@ def _cell(value: Any) -> str:
 
 def _say_reasons(trials: Sequence[Trial]) -> None:
     for trial in trials:
-        if trial.state in (*sweeps.UNSUCCESSFUL, sweeps.DIVERGED) and trial.reason:
+        if trial.state in (*sweeps.UNSUCCESSFUL, sweeps.DIVERGED, sweeps.REFUSED) and trial.reason:
             say(f"trial {trial.number} {trial.state}: {' '.join(trial.reason.split())}")
 
 

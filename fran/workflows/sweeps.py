@@ -236,9 +236,9 @@ def _no_metric(data: PlanData, job: Job[TrainConfig], metric: str) -> str:
     return "" if metric in known else f"hydra.sweeper.metric: validation has no '{metric}'; {choices(metric, known)}"
 
 
-def refuse(trial: Trial, reason: str) -> None:
+def refuse(trial: Trial, reason: str, state: str = sweeps.FAILED) -> None:
     """Write down a trial that cannot begin."""
-    write_trial(replace(trial, attempts=trial.attempts + 1).ended(sweeps.FAILED, reason))
+    write_trial(replace(trial, attempts=trial.attempts + 1).ended(state, reason))
     log.error("trial %d cannot begin: %s", trial.number, reason)
 
 

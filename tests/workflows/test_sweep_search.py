@@ -97,6 +97,7 @@ def test_every_space_of_the_old_workbooks_can_be_started(fran, fran_home: Path, 
             done = fran(
                 *("train", "-m", *own, "hydra/sweeper=ray_tune", f"search={space.stem}", "--dry-run"),
                 FRAN_CONF=str(conf),
+                timeout=900,
             )
             assert done.returncode == 0, done.stderr
             rows = [line.split() for line in done.stdout.splitlines()[2:7]]
