@@ -182,6 +182,11 @@ VERBS: dict[str, Verb | Group] = {
     ),
     "export": Verb("export", "a run as a bundle to hand on", "fran export project=kits run=NAME output=kits_model.zip"),
     "score": Verb("score", "compare predictions with references", "fran score pred=predictions gt=raw/kits"),
+    "report": Verb(
+        "report",
+        "a page about a project or a run: one HTML file, no server",
+        "fran report project=kits run=plan1-dynunet-f0-1",
+    ),
     "import-nnunet": Verb(
         "import_nnunet",
         "a data set of nnU-Net as a project, with its folds; read in place",

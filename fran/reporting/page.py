@@ -31,12 +31,14 @@ class Cell:
         sort: what is sorted by: a number or text; None goes last in both directions.
         note: below it, in small.
         number: whether it is aligned as one.
+        link: address that it leads to, if any: a file beside the page.
     """
 
     shown: str
     sort: float | str | None = None
     note: str = ""
     number: bool = False
+    link: str = ""
 
 
 @dataclass(frozen=True)

@@ -280,6 +280,18 @@ class SheetConfig(ProjectVerbConfig):
 
 
 @dataclass
+class ReportConfig(ProjectVerbConfig):
+    """`fran report`."""
+
+    run: str | None = None
+    output: str | None = None
+    sheet_cases: int = 40
+    level: float = 0.95
+    samples: int = 10_000
+    seed: int = 0
+
+
+@dataclass
 class ExportConfig(ProjectVerbConfig):
     """`fran export`."""
 
@@ -502,6 +514,7 @@ SCHEMAS: dict[str, type] = {
     "cache_verify_schema": CacheConfig,
     "cache_gc_schema": CacheGcConfig,
     "project_sheet_schema": SheetConfig,
+    "report_schema": ReportConfig,
     "export_schema": ExportConfig,
     "hpc_schema": HpcConfig,
     "infer_schema": InferConfig,
