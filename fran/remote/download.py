@@ -112,6 +112,8 @@ def _copy(cluster: Cluster, path: str, part: Path, start: int, size: int, on_byt
         while piece := sink.read(CHUNK) if start else b"":
             digest.update(piece)
         for piece in cluster.read(path, start):
+            if have + len(piece) > size:
+                raise _Changed(f"expected {size} bytes, got more")  # a server could go on for ever
             digest.update(piece)
             try:
                 sink.write(piece)

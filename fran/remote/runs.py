@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 #: What hpc_storage may be: FRAN_HOME, the cold storage, the root of the checkpoints.
 PLACES = ("cold/checkpoints", "checkpoints", "")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,=+@-]*")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,=+@-]{0,199}")
 
 
 @dataclass(frozen=True)
