@@ -68,7 +68,12 @@ class PlanLoader(ConfigLoaderImpl):
         if _is_frans(self.config_search_path):
             keep_strongest([result.config for result in loaded], self._overridden)
         self._loaded = iter(loaded)
-        return super()._compose_config_from_defaults_list(defaults, repo)
+        config = super()._compose_config_from_defaults_list(defaults, repo)
+        for key in self._overridden:
+            # Hydra lets no override name a new entry, which in a mapping by label or case is all there is
+            if key.startswith("trainer.") and isinstance(node := OmegaConf.select(config, key), DictConfig):
+                OmegaConf.set_struct(node, OmegaConf.get_type(node) is not dict)
+        return config
 
     def _load_single_config(self, default: Any, repo: Any) -> Any:
         return next(self._loaded)

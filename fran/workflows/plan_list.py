@@ -70,10 +70,16 @@ def _preprocessed(chain: list[Plan], project: Project | None) -> str:
     try:
         states = stage_states(chain, project)
     except FranError as error:
-        return str(error).partition(";")[0].partition("\n")[0]
-    last = next(state for state in reversed(states) if not state.note)
+        return _first_words(str(error))
+    last = next((state for state in reversed(states) if not state.note), None)
+    if last is None:  # a plan of another project's datasources
+        return _first_words(states[0].note)
     done = f"{len(last.ready)} of {last.n_cases}"
     return done if last is states[-1] else f"{last.mode} {done}; no {states[-1].mode} in this version"
+
+
+def _first_words(message: str) -> str:
+    return message.partition(";")[0].partition("\n")[0]
 
 
 def _cells(entry: dict[str, Any]) -> list[str]:

@@ -7,9 +7,11 @@ import json
 import logging
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -43,11 +45,15 @@ class TerminalHandler(logging.StreamHandler[Any]):
 
 
 def spoken(arguments: Sequence[str]) -> list[str]:
-    """A command line without what concerns the terminal alone: --quiet is remembered, --json is the setting."""
+    """A command line without what concerns the terminal alone: --quiet is remembered, --json is the setting.
+
+    In ``key=~/folder`` bash writes the home folder out, zsh does not, and Hydra's grammar has no ``~`` there.
+    """
     silent = {"--quiet", "-q", "quiet=true"}
     if silent.intersection(arguments):
         os.environ["FRAN_QUIET"] = "1"
-    return ["json=true" if argument == "--json" else argument for argument in arguments if argument not in silent]
+    kept = ["json=true" if argument == "--json" else argument for argument in arguments if argument not in silent]
+    return [re.sub(r"^([\w./@]+=)~(?=/|$)", lambda m: f"{m[1]}{Path.home()}", argument) for argument in kept]
 
 
 def show_quality(quality: Quality, title: str) -> None:

@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from fran.workflows import composition
 from fran.workflows.init import translate
 from fran.workflows.locations import conf_dir
 from fran.workflows.schema import register
+from fran.workflows.terminal import spoken
 
 GROUPS = {
     "train": ("plan", "model", "trainer", "augmentation", "tracking", "paths", "preset"),
@@ -69,6 +72,23 @@ def test_a_users_plan_is_found_and_its_mistake_has_file_and_line(fran, fran_home
     done = fran("preprocess", "plan=mine")
     assert done.returncode == 2
     assert f"{folder / 'mine.yaml'}:5" in done.stderr
+
+
+@pytest.mark.usefixtures("fran_home")
+def test_mappings_by_label_datasource_and_case_are_given_on_the_command_line() -> None:
+    register()
+    weights = [f"trainer.{of}_sampling_weights={{{name}: 3}}" for of, name in (("class", "tumour"), ("case", "kits_1"))]
+    trainer = OmegaConf.to_container(composition.composed("train", weights).trainer)
+    assert trainer["class_sampling_weights"] == {"tumour": 3}  # type: ignore[index,call-overload]
+    assert trainer["case_sampling_weights"] == {"kits_1": 3}  # type: ignore[index,call-overload]
+    with pytest.raises(HydraException, match=r"trainer\.loss"):
+        composition.composed("train", ["trainer.loss={tumour: 3}"])
+
+
+def test_a_home_folder_that_the_shell_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    given = ["init_from=~/fran/run", "run=~ann/x", "notes=a~/b", "input=~"]
+    assert spoken(given) == ["init_from=/home/ann/fran/run", "run=~ann/x", "notes=a~/b", "input=/home/ann"]
 
 
 def test_init_takes_flags_and_overrides(fran_home: Path) -> None:

@@ -1,0 +1,260 @@
+"""Every command in README.md, docs/ and the help of `fran` does what a reader expects: it works.
+
+A command is run as it stands on small data (`QUICK`); or composed here, and run with little to do among the slow tests
+(`LONG`); or composed alone, for a reason that is stated (`COMPOSED`, `NOT_RUN`). Commands of other programs have a
+reason each (`OTHERS`). A new command that none of these know fails.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fran.cli import VERBS
+
+from .commands import HELP, LEFT_OPEN, REPOSITORY, Command, every_command
+from .world import World, jobs_of_sweep, run
+
+QUICK = (
+    *("init", "check", "fix rename-duplicates", "fix harmonise", "fix relabel", "fix names"),
+    *("plan list", "plan show", "plan diff", "plan explain", "labels show", "labels tsl"),
+    *("project status", "project properties", "project folds", "project sheet", "project drop", "project groups"),
+    *("cache ls", "cache verify", "cache gc", "score", "postprocess", "completion", "doctor"),
+    *("import-excel", "export-excel", "import-nnunet", "export-nnunet"),
+)
+LONG = (
+    *("preprocess", "train", "model ls", "model show", "cv", "cv show", "crops", "infer", "postprocess search"),
+    *("export", "mlflow merge"),
+)
+COMPOSED = {
+    "ui": "serves until it is stopped; tests/tracking/test_ui.py starts it",
+    "hpc ls": "needs a cluster; tests/remote/test_commands.py asks an OpenSSH server",
+    "hpc pull": "needs a cluster; tests/remote/test_commands.py asks an OpenSSH server",
+    "demo": ".ci/run runs it in an empty environment",
+}
+# commands of LONG and QUICK that are composed, never run; a part of their text and the reason
+NOT_RUN = {
+    "backend=ray": "needs a cluster; tests/parallel/test_same_everywhere.py runs a local one",
+    "hydra/launcher=ray": "needs a Ray cluster of its own; tests/workflows/test_sweep_grid.py starts one",
+    "trainer.devices=": "needs several GPUs; tests/training/test_ranks.py runs two processes",
+    "hpc:": "needs a cluster; tests/remote/test_commands.py asks an OpenSSH server",
+    "runs=[run1,run2]": "stands for any two runs",
+    "f0-3]": "a run of the sweep above it, without an input",
+    "tracking.uri=http": "needs a server; tests/tracking/test_server.py starts one",
+    "input=/data/patient7": "needs DICOM; tests of fran/io/dicom.py write series",
+    "input=/data/study": "needs DICOM; tests of fran/io/dicom.py write series",
+    "my_conf/conf project=nodes plan=plan2": "needs datasources of another program's project; tests/excel composes it",
+    "init_from=plan1-dynunet-f0-1 trainer.max_epochs=100": "a hundred epochs; the line below it is run",
+}
+OTHERS = {
+    r"git clone ": "the reader's own clone",
+    r"cd ": "a change of folder",
+    r"source \.venv/bin/activate$": "made by make",
+    r"make \w+$": "a target of the Makefile",
+    r"\.venv/bin/pre-commit install$": "a tool of the extra dev",
+    r"cat my_conf/conf/plan/plan2\.yaml$": "shows what the import wrote",
+    r"export HPC_SETTINGS=": "a setting of the shell",
+    r"mlflow server ": "needs PostgreSQL; tests/tracking/test_server.py starts it where that is installed",
+    r"ray start ": "a cluster of several machines",
+    r"sort -t, .* \| head$": "reads cases.csv, whose columns tests/training/test_case_tables.py checks",
+}
+# what stands for a reader's own words
+STANDS_FOR = (
+    ("fran train -m … ", "fran train -m project=kits model=dynunet,segresnet "),
+    ("fran infer … ", "fran infer project=kits runs=[plan1-dynunet-f0-1] output=out "),
+    ("fran infer ...", "fran infer project=kits runs=[plan1-dynunet-f0-1]"),
+    ("f0-1\"]' …", "f0-1\"]' input=/data/new output=out"),
+    ("input=…", "input=/data/new"),
+    ("output=…", "output=out"),
+    ("input=<folder>", "input=/data/new"),
+    ("output=<folder>", "output=out"),
+    ("http://<machine>:5000 folder=<folder with mlflow.db>", "http://host:5000 folder=/data"),
+)
+DEFAULT = {"kits": ["kits"], "demo": ["demo"], "abdomen": ["kits", "lits"], "cysts": ["kits"]}
+PROJECTS = {
+    "labels.md": {"organs": ["kits", "lits", "ts"]},
+    "projects.md": {"organs": ["kits", "stsct", "late"]},
+    "plans.md": {"nodes": ["nodesthick", "nodes"], "demo": ["demo"]},
+    "from_excel.md": {"nodes": ["nodesthick", "nodes"], "demo": ["demo"]},
+    "fran project drop project=kits name=old_scans": {"kits": ["kits", "old_scans"]},
+    "fran project groups project=kits 'lm_groups=[[kits],[lits]]'": {"kits": ["kits", "lits"]},
+}
+# a few steps on small crops
+FEW = ("trainer.max_epochs=1", "trainer.steps_per_epoch=2")
+SMALL = (
+    *("spacing=[4,4,6]", "patch_dim0=32", "patch_dim1=16", "model.filters=4", "trainer.batch_size=1"),
+    *("trainer.num_workers=0", "trainer.max_val_cases=1", "trainer.accelerator=cpu"),
+)
+
+# verbs that look at folders alone, or make the project themselves
+WITHOUT_PROJECT = (
+    "doctor",
+    "init",
+    "check",
+    "fix rename-duplicates",
+    "fix harmonise",
+    "fix relabel",
+    "fix names",
+    "score",
+)
+
+EVERY = every_command()
+FRANS = [c for c in EVERY if c.is_frans]
+
+
+def filled(command: Command) -> Command:
+    text = command.text.removeprefix("srun ").removesuffix(" $how")
+    for words, mean in STANDS_FOR:
+        text = text.replace(words, mean)
+    return Command(command.page, command.line, text, command.fails)
+
+
+def mentioned(command: Command) -> bool:
+    """Whether a verb is only named, or something is left open."""
+    return (command.verb == " ".join(command.arguments[1:]) and command.page != HELP) or bool(
+        LEFT_OPEN.search(command.text)
+    )
+
+
+TYPED = [c for c in map(filled, FRANS) if not mentioned(c) and c.verb != "help"]
+
+
+def reason(command: Command) -> str | None:
+    """Why a command is composed and never run."""
+    return next((why for part, why in NOT_RUN.items() if part in command.text), COMPOSED.get(command.verb))
+
+
+def asks_only(command: Command) -> bool:
+    return any(flag in command.arguments for flag in ("--help", "--cfg", "--dry-run"))
+
+
+def of(*, quick: bool) -> list[Command]:
+    wanted = [c for c in TYPED if not reason(c)]
+    if quick:
+        return [c for c in wanted if c.verb in QUICK or (asks_only(c) and "--dry-run" not in c.arguments)]
+    return [c for c in wanted if c.verb in LONG and (not asks_only(c) or "--dry-run" in c.arguments)]
+
+
+def composed() -> list[Command]:
+    return [c for c in TYPED if c.verb in (*LONG, *COMPOSED) and not asks_only(c)]
+
+
+def world(root: Path, command: Command) -> World:
+    named = next((a.partition("=")[2] for a in command.arguments if a.startswith("project=")), "demo")
+    known = {**DEFAULT, **(PROJECTS.get(command.text) or PROJECTS.get(command.page, {}))}
+    projects = {} if command.verb in WITHOUT_PROJECT else {named: known[named]}
+    return World(root, projects, cysts=command.page == "labels.md")
+
+
+def test_there_are_commands_in_every_page_that_shows_some() -> None:
+    assert len(TYPED) > 120
+    pages = {c.page for c in TYPED}
+    assert {"README.md", "getting_started.md", "training.md", "inference.md", "plans.md", HELP} <= pages
+
+
+def test_every_verb_is_known_here() -> None:
+    """A new verb: say in QUICK, LONG or COMPOSED how it is tried."""
+    known = {*QUICK, *LONG, *COMPOSED, "help"}
+    named = [c for c in FRANS if not c.arguments[1].startswith(("--", "<"))]
+    assert [str(c) for c in named if c.verb not in {*known, *VERBS}] == []
+    assert [str(c) for c in TYPED if c.verb not in known and not c.arguments[1].startswith("--")] == []
+
+
+def test_commands_of_other_programs_are_listed() -> None:
+    """A new one: give a reason in OTHERS."""
+    others = [c for c in EVERY if not c.is_frans and not c.text.startswith("srun fran ")]
+    unknown = [str(c) for c in others if not any(re.match(p, c.text) for p in OTHERS) and not page_script(c)]
+    assert unknown == []
+
+
+def test_targets_of_make_exist() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    named = {c.text.split()[1] for c in EVERY if c.text.startswith("make ")}
+    assert named and {name for name in named if not re.search(rf"^{name}:", makefile, re.MULTILINE)} == set()
+
+
+def page_script(command: Command) -> bool:
+    """Lines around fran's in a script for a queue."""
+    return command.page == "training.md" and bool(re.match(r"#SBATCH|how=|if \[ ", command.text))
+
+
+def test_reasons_name_something() -> None:
+    for part in NOT_RUN:
+        assert any(part in c.text for c in TYPED), f"nothing has {part!r} any more"
+    for pattern in OTHERS:
+        assert any(re.match(pattern, c.text) for c in EVERY), f"nothing is {pattern!r} any more"
+
+
+def test_extras_that_pages_install_exist() -> None:
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")]
+    named = {name for page in pages for name in re.findall(r"fran\[(\w+)\]", page.read_text())}
+    assert named and named <= extras.keys()
+
+
+@pytest.mark.parametrize("command", of(quick=True), ids=str)
+def test_quick_commands_run(command: Command, tmp_path: Path) -> None:
+    place = world(tmp_path, command)
+    with place.at():
+        place.make_projects()
+        if command.verb.startswith("fix "):
+            place.spoil(command.arguments[2])
+        status, said = run(place.words(command.arguments))
+    assert (status != 0) == command.fails, said
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, World]]:
+    """A world for each page whose commands are composed, made when it is first needed."""
+    found: dict[str, World] = {}
+
+    class Places(dict[str, World]):
+        def __missing__(self, page: str) -> World:
+            place = World(tmp_path_factory.mktemp("page"), {**DEFAULT, **PROJECTS.get(page, {})})
+            with place.at():
+                place.make_projects()
+            return self.setdefault(page, place)
+
+    yield Places(found)
+
+
+@pytest.mark.parametrize("command", composed(), ids=str)
+def test_long_commands_compose(command: Command, places: dict[str, World]) -> None:
+    place = places[command.page if command.page in PROJECTS else "other"]
+    with place.at():
+        for words in jobs_of_sweep(place.words(command.arguments)):
+            status, said = run([*words, "--cfg", "job"])
+            assert status == 0, said
+
+
+@pytest.mark.slow
+def test_long_commands_run(tmp_path: Path) -> None:
+    place = World(tmp_path, {**DEFAULT, "nodes": ["nodesthick", "nodes"]})
+    failed: dict[str, str] = {}
+    with place.at():
+        place.make_projects()
+        (place.data / "copied_from_cluster").symlink_to(place.home / "fran" / "cold" / "checkpoints" / "kits")
+        for name in ("fine-dynunet-f0-1", "coarse-dynunet-f0-1", "NAME"):
+            assert run(["fran", "train", "project=kits", f"run={name}", *FEW, *SMALL])[0] == 0
+        assert run(["fran", "cv", "project=kits", "plan=plan1", "folds=[0,1]", *FEW, *SMALL])[0] == 0
+        assert run(["fran", "train", "project=kits", "trainer.seed=1", *FEW, *SMALL])[0] == 0
+        for command in of(quick=False):
+            words = [*place.words(command.arguments), *little(command)]
+            status, said = run(words)
+            if status:
+                failed[str(command)] = said[-2000:]
+    assert not failed, "\n\n".join(f"{text}\n{said}" for text, said in failed.items())
+
+
+def little(command: Command) -> list[str]:
+    """Settings with which a training is a matter of seconds."""
+    if command.verb not in ("train", "cv", "crops") or "--dry-run" in command.arguments:
+        return []
+    if any(word.startswith("resume=") for word in command.arguments):
+        return ["trainer.max_epochs=2"]
+    stated = {word.partition("=")[0] for word in command.arguments}
+    return [*FEW, *(setting for setting in SMALL if setting.partition("=")[0] not in stated - {"spacing"})]
