@@ -1,6 +1,6 @@
 """Every command in README.md, docs/ and the help of `fran` does what a reader expects: it works.
 
-A command is run as it stands on small data (`QUICK`); or composed here, and run with little to do among the slow tests
+A command is run as it stands on small data (`QUICK`); or composed here, and run with little to do by test_long_commands.py
 (`LONG`); or composed alone, for a reason that is stated (`COMPOSED`, `NOT_RUN`). Commands of other programs have a
 reason each (`OTHERS`). A new command that none of these know fails.
 """
@@ -83,13 +83,6 @@ PROJECTS = {
     "fran project drop project=kits name=old_scans": {"kits": ["kits", "old_scans"]},
     "fran project groups project=kits 'lm_groups=[[kits],[lits]]'": {"kits": ["kits", "lits"]},
 }
-# a few steps on small crops
-FEW = ("trainer.max_epochs=1", "trainer.steps_per_epoch=2")
-SMALL = (
-    *("spacing=[4,4,6]", "patch_dim0=32", "patch_dim1=16", "model.filters=4", "trainer.batch_size=1"),
-    *("trainer.num_workers=0", "trainer.max_val_cases=1", "trainer.accelerator=cpu"),
-)
-
 # verbs that look at folders alone, or make the project themselves
 WITHOUT_PROJECT = (
     "doctor",
@@ -229,32 +222,3 @@ def test_long_commands_compose(command: Command, places: dict[str, World]) -> No
         for words in jobs_of_sweep(place.words(command.arguments)):
             status, said = run([*words, "--cfg", "job"])
             assert status == 0, said
-
-
-@pytest.mark.slow
-def test_long_commands_run(tmp_path: Path) -> None:
-    place = World(tmp_path, {**DEFAULT, "nodes": ["nodesthick", "nodes"]})
-    failed: dict[str, str] = {}
-    with place.at():
-        place.make_projects()
-        (place.data / "copied_from_cluster").symlink_to(place.home / "fran" / "cold" / "checkpoints" / "kits")
-        for name in ("fine-dynunet-f0-1", "coarse-dynunet-f0-1", "NAME"):
-            assert run(["fran", "train", "project=kits", f"run={name}", *FEW, *SMALL])[0] == 0
-        assert run(["fran", "cv", "project=kits", "plan=plan1", "folds=[0,1]", *FEW, *SMALL])[0] == 0
-        assert run(["fran", "train", "project=kits", "trainer.seed=1", *FEW, *SMALL])[0] == 0
-        for command in of(quick=False):
-            words = [*place.words(command.arguments), *little(command)]
-            status, said = run(words)
-            if status:
-                failed[str(command)] = said[-2000:]
-    assert not failed, "\n\n".join(f"{text}\n{said}" for text, said in failed.items())
-
-
-def little(command: Command) -> list[str]:
-    """Settings with which a training is a matter of seconds."""
-    if command.verb not in ("train", "cv", "crops") or "--dry-run" in command.arguments:
-        return []
-    if any(word.startswith("resume=") for word in command.arguments):
-        return ["trainer.max_epochs=2"]
-    stated = {word.partition("=")[0] for word in command.arguments}
-    return [*FEW, *(setting for setting in SMALL if setting.partition("=")[0] not in stated - {"spacing"})]
