@@ -1,7 +1,7 @@
 """Every command in README.md, docs/ and the help of `fran` does what a reader expects: it works.
 
-A command is run as it stands on small data (`QUICK`); or composed here, and run with little to do by test_long_commands.py
-(`LONG`); or composed alone, for a reason that is stated (`COMPOSED`, `NOT_RUN`). Commands of other programs have a
+A command is run as it stands on small data (`QUICK`); or composed here, and run with little to do by
+test_long_commands.py (`LONG`); or composed alone, for a reason that is stated (`COMPOSED`, `NOT_RUN`). Commands of other programs have a
 reason each (`OTHERS`). A new command that none of these know fails.
 """
 
@@ -28,7 +28,7 @@ QUICK = (
 )
 LONG = (
     *("preprocess", "train", "model ls", "model show", "cv", "cv show", "crops", "infer", "postprocess search"),
-    *("export", "mlflow merge"),
+    *("export", "mlflow merge", "sweep show"),
 )
 COMPOSED = {
     "ui": "serves until it is stopped; tests/tracking/test_ui.py starts it",
@@ -39,6 +39,9 @@ COMPOSED = {
 # commands of LONG and QUICK that are composed, never run; a part of their text and the reason
 NOT_RUN = {
     "backend=ray": "needs a cluster; tests/parallel/test_same_everywhere.py runs a local one",
+    "hydra/sweeper=ray_tune": "needs a Ray cluster of its own; tests/workflows/test_sweep_search.py starts one",
+    "hydra/launcher=submitit_slurm": "needs Slurm",
+    "sweep=lr": "a search that was run before it",
     "hydra/launcher=ray": "needs a Ray cluster of its own; tests/workflows/test_sweep_grid.py starts one",
     "trainer.devices=": "needs several GPUs; tests/training/test_ranks.py runs two processes",
     "hpc:": "needs a cluster; tests/remote/test_commands.py asks an OpenSSH server",
@@ -59,6 +62,7 @@ OTHERS = {
     r"cat my_conf/conf/plan/plan2\.yaml$": "shows what the import wrote",
     r"export HPC_SETTINGS=": "a setting of the shell",
     r"mlflow server ": "needs PostgreSQL; tests/tracking/test_server.py starts it where that is installed",
+    r"pip install ['\"]fran\[": "an extra of pyproject.toml, as is tested below",
     r"ray start ": "a cluster of several machines",
     r"sort -t, .* \| head$": "reads cases.csv, whose columns tests/training/test_case_tables.py checks",
 }
