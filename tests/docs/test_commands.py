@@ -1,8 +1,8 @@
 """Every command in README.md, docs/ and the help of `fran` does what a reader expects: it works.
 
 A command is run as it stands on small data (`QUICK`); or composed here, and run with little to do by
-test_long_commands.py (`LONG`); or composed alone, for a reason that is stated (`COMPOSED`, `NOT_RUN`). Commands of other programs have a
-reason each (`OTHERS`). A new command that none of these know fails.
+test_long_commands.py (`LONG`); or composed alone, for a reason that is stated (`COMPOSED`, `NOT_RUN`). Commands of
+other programs have a reason each (`OTHERS`). A new command that none of these know fails.
 """
 
 from __future__ import annotations
