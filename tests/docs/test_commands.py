@@ -28,7 +28,7 @@ QUICK = (
 )
 LONG = (
     *("preprocess", "train", "model ls", "model show", "cv", "cv show", "crops", "infer", "postprocess search"),
-    *("export", "mlflow merge", "sweep show"),
+    *("export", "mlflow merge", "sweep show", "report"),
 )
 COMPOSED = {
     "ui": "serves until it is stopped; tests/tracking/test_ui.py starts it",
