@@ -24,7 +24,9 @@ EXTRAS = {
     "hpc": "models from a cluster",
     "mr": "artefacts of MR in training (augmentation=mr)",
     "onnx": "export to ONNX",
+    "optuna": "searches that learn from their trials",
     "postgres": "a team's runs in PostgreSQL",
+    "slurm": "sweeps as jobs of a SLURM cluster",
     "dicom": "DICOM in and out",
     "docs": "building the pages",
 }

@@ -43,6 +43,10 @@ NOT_RUN = {
     "hydra/launcher=submitit_slurm": "needs Slurm",
     "sweep=lr": "a search that was run before it",
     "hydra/launcher=ray": "needs a Ray cluster of its own; tests/workflows/test_sweep_grid.py starts one",
+    "project=organs 'datasources=[kits,lits]'": "projects made here have groups; test_conflicting_labels.py",
+    "against=": "needs two predictions of one folder; tests/workflows/test_score.py compares such",
+    "-t strokes": "needs a BIDS data set; tests/workflows/test_other_layouts.py makes one",
+    "project=liver": "needs a data set of nnU-Net; tests/workflows/test_other_layouts.py makes one",
     "trainer.devices=": "needs several GPUs; tests/training/test_ranks.py runs two processes",
     "hpc:": "needs a cluster; tests/remote/test_commands.py asks an OpenSSH server",
     "runs=[run1,run2]": "stands for any two runs",
@@ -193,6 +197,7 @@ def test_extras_that_pages_install_exist() -> None:
     assert named and named <= extras.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", of(quick=True), ids=str)
 def test_quick_commands_run(command: Command, tmp_path: Path) -> None:
     place = world(tmp_path, command)
@@ -219,6 +224,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, World
     yield Places(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", composed(), ids=str)
 def test_long_commands_compose(command: Command, places: dict[str, World]) -> None:
     place = places[command.page if command.page in PROJECTS else "other"]

@@ -36,7 +36,7 @@ QUESTIONS: dict[str, tuple[str, str]] = {
     "score": ("pred={raw}/lms gt={raw} output={out} metrics=[dice] samples=10 pictures=0", "scores.summary.0.name"),
     "doctor": ("", "findings.0.what"),
 }
-ELSEWHERE = {"hpc ls", "hpc pull", "cv show"}
+ELSEWHERE = {"hpc ls", "hpc pull", "cv show", "sweep show"}
 """Verbs that need a cluster or a training; their tests are those of the verbs."""
 WITHOUT_PROJECT = ("check", "labels tsl", "score", "doctor")
 
