@@ -184,7 +184,7 @@ VERBS: dict[str, Verb | Group] = {
     "score": Verb("score", "compare predictions with references", "fran score pred=predictions gt=raw/kits"),
     "report": Verb(
         "report",
-        "a page about a project or a run: one HTML file, no server",
+        "a page about a project, a run or a comparison of runs: one HTML file",
         "fran report project=kits run=plan1-dynunet-f0-1",
     ),
     "import-nnunet": Verb(

@@ -97,6 +97,28 @@ def histogram(title: str, values: Sequence[float], unit: str, bins: int = 12) ->
     return Chart(title, _svg(height, said, parts))
 
 
+def box_plot(title: str, groups: Sequence[tuple[str, Sequence[float]]], unit: str) -> Chart:
+    """A row a group: a box from first to third quartile, a line at the median, whiskers to the ends, a dot a value."""
+    known = [(name, np.array([v for v in values if math.isfinite(v)], dtype=np.float64)) for name, values in groups]
+    known = [(name, values) for name, values in known if values.size]
+    row, height = 46, TOP + BOTTOM + 46 * max(1, len(known))
+    every = [float(v) for _, values in known for v in values]
+    plot = _Plot(height, _span(every), (0.0, 1.0))
+    parts, said = [plot.grid(unit, rows=True)], []
+    for place, (name, values) in enumerate(known):
+        quartiles = np.percentile(values, (0, 25, 50, 75, 100)).tolist()
+        least, first, median, third, most = (plot.x(v) for v in quartiles)
+        middle = TOP + row * place + 30
+        box = f'<rect x="{first:.1f}" y="{middle - 8}" width="{max(1.0, third - first):.1f}" height="16"/>'
+        whiskers = f'<path d="M{least:.1f} {middle}H{first:.1f}M{third:.1f} {middle}H{most:.1f}"/>'
+        line = f'<path class="median" d="M{median:.1f} {middle - 8}V{middle + 8}"/>'
+        dots = "".join(f'<circle cx="{plot.x(v):.1f}" cy="{middle}" r="2"/>' for v in sorted(values.tolist()))
+        parts.append(f'<text x="{LEFT}" y="{middle - 14}">{escape(name)}</text>')
+        parts.append(f'<g class="box s{place % STYLES}">{box}{whiskers}{line}{dots}</g>')
+        said.append(f"{name}: median {figure(quartiles[2])}, {figure(quartiles[0])} to {figure(quartiles[4])}")
+    return Chart(title, _svg(height, f"{title}: {'; '.join(said) or 'no values'}", parts))
+
+
 def figure(value: float) -> str:
     """A number with three digits that count.
 
@@ -127,11 +149,13 @@ class _Plot:
         low, high = self.ys
         return self.height - BOTTOM - (value - low) / ((high - low) or 1.0) * (self.height - TOP - BOTTOM)
 
-    def grid(self, x: str, whole_x: bool = False, whole_y: bool = False, powers: bool = False) -> str:
+    def grid(
+        self, x: str, whole_x: bool = False, whole_y: bool = False, powers: bool = False, rows: bool = False
+    ) -> str:
         """Lines at round numbers with their figures, and what the horizontal axis is."""
         right, floor = WIDTH - RIGHT, self.height - BOTTOM
         parts = []
-        for value in _ticks(*self.ys, 4, whole_y):
+        for value in [] if rows else _ticks(*self.ys, 4, whole_y):
             at = f"{self.y(value):.1f}"
             parts.append(f'<path d="M{LEFT} {at}H{right}"/><text x="{LEFT - 6}" y="{at}" dy=".35em" class="e">')
             parts.append(f"{_short(value)}</text>")

@@ -79,7 +79,7 @@ def write_scores_page(
         problems=_problems(table) if table else [],
         against=comparison.against if comparison else "",
         meanings=[(verdict(x, how.level), sentence(x, how.level)) for x in lines if x.column == "dice"],
-        paired=_paired(lines, how) if lines else None,
+        paired=paired_table(lines, how) if lines else None,
         summary=_summary(table, summary) if table else None,
         lesions=_lesions(table, summary) if table and LESIONS in table.measures.metrics else None,
         pictures=pictures,
@@ -270,7 +270,8 @@ def _rows(table: ScoreTable, scores: Sequence[Score]) -> Table:
     return Table("One row a case and label, lowest Dice first", header, rows, filter=1)
 
 
-def _paired(lines: Sequence[Paired], how: Bootstrap) -> Table:
+def paired_table(lines: Sequence[Paired], how: Bootstrap, caption: str = "Case by case") -> Table:
+    """A row a label and metric of a comparison."""
     header = ["label", "metric", "pairs", "this", "other", "difference", "better", "worse", "p (Holm)", "shown"]
     rows = []
     for line in lines:
@@ -289,7 +290,7 @@ def _paired(lines: Sequence[Paired], how: Bootstrap) -> Table:
                 text(verdict(line, how.level)),
             ]
         )
-    return Table("Case by case", header, rows, filter=1)
+    return Table(caption, header, rows, filter=1)
 
 
 def _interval(found: Estimate, digits: int) -> str:

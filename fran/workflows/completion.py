@@ -62,7 +62,7 @@ The script goes to standard output. It completes verbs, their settings, and name
   fish   once:                         fran completion fish > ~/.config/fish/completions/fran.fish
 """
 
-RUNS = ("run", "runs", "resume", "init_from", "localiser")
+RUNS = ("run", "runs", "compare", "resume", "init_from", "localiser")
 PATHS = ("input", "output", "pred", "gt", "folder", "folders", "out", "scratch", "imported_folder", "from", "to")
 VALUES = {
     "fold": ("0", "1", "2", "3", "4", "all"),

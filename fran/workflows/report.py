@@ -1,8 +1,9 @@
-"""`fran report`: a page about a project or a run, as one HTML file."""
+"""`fran report`: a page about a project, a run or a comparison, as one HTML file."""
 
 from __future__ import annotations
 
 import logging
+import re
 import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from fran.reporting.embed import Embedded
     from fran.reporting.project_page import RunRow
 
-FOLDER = "reports"
+FOLDER, TABLE = "reports", ".csv"
 log = logging.getLogger("fran.report")
 
 
@@ -31,10 +32,11 @@ def report(job: Job[ReportConfig]) -> None:
     """Write the page that is asked for, and say where it is.
 
     Raises:
-        StoreError: no such project or run.
+        StoreError: no such project, run or table.
+        DataError: scores that have no case in common.
     """
     config = job.config
-    path = of_run(config) if config.run is not None else of_project(config)
+    path = of_comparison(config) if config.compare else of_run(config) if config.run else of_project(config)
     say(str(path))
 
 
@@ -72,6 +74,49 @@ def of_project(config: ReportConfig) -> Path:
     runs = [_run_row(project, row, path.parent, problems) for row in status["runs"]]
     sheets = _sheets(project, config.sheet_cases, problems)
     return write_project_page(path, project, status, runs, sheets, problems, next_step(status))
+
+
+def of_comparison(config: ReportConfig) -> Path:
+    """Write the page that compares runs, or tables of scores."""
+    from fran.evaluation.intervals import Bootstrap
+    from fran.evaluation.measures import COLUMNS
+    from fran.evaluation.paired import compare
+    from fran.evaluation.report import read_scores
+    from fran.io.case_table import FILE
+    from fran.reporting.compare_page import Side, write_compare_page
+
+    named = config.compare or []
+    sides, settings, problems = [], [], []
+    for name in named:
+        if name.lower().endswith(TABLE):
+            path = Path(name).expanduser()
+            sides.append(Side("/".join(path.parts[-2:]), path, read_scores(path)))
+            continue
+        folder = run_folder(config, name, "compare")
+        found, said = _settings(folder)
+        settings.append(found)
+        problems += said
+        sides.append(Side(folder.name, folder / FILE, read_scores(folder / FILE)))
+    for problem in problems:
+        log.warning("%s", problem)
+    how = Bootstrap(config.level, config.samples, config.seed)
+    columns = [name for name, metric in COLUMNS.items() if metric.better]
+    compared = [compare(sides[0].scores, side.scores, columns, how) for side in sides[1:]]
+    names = "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", side.name) for side in sides)
+    path = _target(config, f"compare_{names[:150]}.html")
+    rows = _differing(settings) if len(settings) == len(sides) and not problems else None
+    return write_compare_page(path, sides, compared, rows, how)
+
+
+def _differing(settings: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Rows of key and each run's value, of keys that decide what a training becomes and are not the same in all."""
+    from fran.tracking.identity import identity
+    from fran.tracking.params import flatten_all
+
+    flat = [flatten_all(identity(one)) for one in settings]
+    keys = dict.fromkeys(key for one in flat for key in one)
+    rows = [[key, *(one.get(key, "not stated") for one in flat)] for key in keys]
+    return [row for row in rows if len(set(row[1:])) > 1]
 
 
 def run_folder(config: ReportConfig, name: str, key: str = "run") -> Path:
@@ -252,6 +297,8 @@ def _sheets(project: Project, n: int, problems: list[str]) -> list[Embedded]:
 def check(config: ReportConfig) -> list[SettingProblem]:
     """Settings that cannot work."""
     wanted = {
+        "compare": config.compare is None or len(config.compare) > 1 or "two or more runs or tables of scores",
+        "run": not (config.run and config.compare) or "null together with compare",
         "level": 0 < config.level < 1 or "a share above 0 and below 1",
         "samples": config.samples >= 1 or "1 or more",
         "sheet_cases": config.sheet_cases >= 0 or "0 or more",

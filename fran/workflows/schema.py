@@ -284,6 +284,7 @@ class ReportConfig(ProjectVerbConfig):
     """`fran report`."""
 
     run: str | None = None
+    compare: list[str] | None = None
     output: str | None = None
     sheet_cases: int = 40
     level: float = 0.95

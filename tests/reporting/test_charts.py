@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from fran.reporting.charts import Series, figure, histogram, line_chart
+from fran.reporting.charts import Series, box_plot, figure, histogram, line_chart
 
 
 def test_points_lie_between_the_axes_in_order() -> None:
@@ -52,3 +52,11 @@ def test_bars_hold_every_value_and_wide_ranges_count_powers_of_ten() -> None:
 
 def test_figures_keep_three_digits() -> None:
     assert [figure(v) for v in (0.0, 0.5, 1234.5, 3e-7, -0.25)] == ["0", "0.500", "1,234", "3e−07", "−0.250"]
+
+
+def test_boxes_say_their_quartiles_and_leave_empty_groups_out() -> None:
+    chart = box_plot("Dice", [("new <1>", [0.0, 0.5, 1.0, math.nan]), ("none", [math.nan])], "Dice")
+    ElementTree.fromstring(chart.svg)
+    assert "new &lt;1&gt;: median 0.500, 0 to 1" in chart.svg and "none" not in chart.svg
+    assert re.search(r'<rect x="136.0" y="32" width="168.0" height="16"/>', chart.svg)
+    ElementTree.fromstring(box_plot("Dice", [], "Dice").svg)

@@ -9,7 +9,8 @@ import pytest
 
 from fran.datasources.datasource import Datasource
 from fran.datasources.phantom import make_phantoms
-from fran.errors import StoreError
+from fran.errors import DataError, StoreError
+from fran.io.case_table import CaseScore, write_cases
 from fran.projects.project import Project
 from fran.workflows.entry import Job
 from fran.workflows.projects import folders_of
@@ -85,10 +86,35 @@ def test_unknown_runs_are_refused_with_those_that_are_there(config: ReportConfig
             report(Job(config, {}, {}, ()))
 
 
+def test_runs_are_compared_with_what_differs(config: ReportConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = folders_of(config.paths, config.project).checkpoints
+    for name, rate, better in (("new<1>", 0.02, 0.1), ("old", 0.01, 0.0), ("third", 0.01, 0.0)):
+        (runs / name).mkdir(parents=True)
+        (runs / name / "config.yaml").write_text(f"plan_name: plan1\ntrainer: {{seed: 4, optimiser: {{lr: {rate}}}}}\n")
+        rows = [CaseScore(f"c{i}", label, 0.5 + 0.03 * i + better, 0.5) for i in range(8) for label in ("a", "<b>")]
+        write_cases(runs / name / "cases.csv", rows)
+    config.compare = ["new<1>", "old", "third"]
+    text = written(config, capsys)
+    assert faults(text) == []
+    page = Page(text)
+    rows = [page.words[i] for i, _ in page.named("tr")]
+    assert "trainer.optimiser.lr0.020.010.01" in rows and not any("seed" in row for row in rows)
+    assert [page.words[i] for i, _ in page.named("h3")] == ["new<1> less old", "new<1> less third"]
+    assert {"Dice of a", "Dice of <b>"} <= {page.words[i] for i, _ in page.named("strong")}
+    assert text.count("a: Dice +0.100 (95 % interval +0.100 to +0.100; 8 cases, 8 better and 0 worse)") == 2
+    config.compare = ["old", str(runs / "third" / "cases.csv")]
+    text = written(config, capsys)
+    assert faults(text) == [] and "have no settings beside them" in text
+    write_cases(runs / "third" / "cases.csv", [CaseScore("other", "a", 0.5)])
+    with pytest.raises(DataError, match="nothing in common"):
+        report(Job(config, {}, {}, ()))
+
+
 def test_settings_that_cannot_work(config: ReportConfig) -> None:
     assert check(config) == []
     config.level, config.samples, config.sheet_cases, config.output = 1.0, 0, -1, "page.txt"
-    assert {problem.key for problem in check(config)} == {"level", "samples", "sheet_cases", "output"}
+    config.run, config.compare = "a", ["b"]
+    assert {problem.key for problem in check(config)} == {"run", "compare", "level", "samples", "sheet_cases", "output"}
 
 
 @pytest.mark.slow
