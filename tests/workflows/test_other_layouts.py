@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from fran.datasources.phantom import make_phantoms
 from fran.io.files import write_json
 from tests.conftest import Fran
 from tests.datasources.other_layouts import tree, write_bids, write_decathlon, write_nnunet
@@ -103,3 +106,38 @@ def test_bids_from_init_to_preprocessed(tmp_path: Path, fran: Fran) -> None:
     status = json.loads(fran("project", "status", "project=strokes", "json=true").stdout)
     assert [d["n_patients"] for d in status["datasources"]] == [2]
     assert sum(stage["n_cases"] for stage in status["preprocessed"]) >= 4
+
+
+@pytest.mark.slow
+def test_from_nnunet_to_scores_and_back(tmp_path: Path, fran: Fran) -> None:
+    """A data set of nnU-Net with test images: imported, trained on, predicted, scored, exported."""
+    phantoms = make_phantoms(tmp_path / "phantoms", 5, 0, name="kidney")
+    folder = tmp_path / "nnUNet_raw" / "Dataset007_Kidney"
+    for side in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
+        (folder / side).mkdir(parents=True)
+    for k, image in enumerate(sorted((phantoms / "images").glob("*.nii.gz"))):
+        kind = "Ts" if k == 4 else "Tr"
+        name = image.name.removesuffix(".nii.gz")
+        (folder / f"images{kind}" / f"{name}_0000.nii.gz").symlink_to(image)
+        (folder / f"labels{kind}" / f"{name}.nii.gz").symlink_to(phantoms / "lms" / image.name)
+    labels = {"background": 0, "kidney": 1, "tumour": 2}
+    stated = {"channel_names": {"0": "CT"}, "labels": labels, "numTraining": 4, "file_ending": ".nii.gz"}
+    write_json(folder / "dataset.json", stated)
+    done = fran("import-nnunet", str(folder))
+    assert done.returncode == 0, done.stderr
+    quick = ("patch_dim0=32", "patch_dim1=16", "spacing=[4,4,6]", "model.filters=4", "trainer.max_epochs=1")
+    few = ("trainer.steps_per_epoch=2", "trainer.num_workers=0", "trainer.max_val_cases=1", "run=first")
+    trained = fran("train", "project=kidney", "preset=nnunet", *quick, *few)
+    assert trained.returncode == 0, trained.stderr
+    out = tmp_path / "predictions"
+    predicted = fran("infer", "project=kidney", "runs=[first]", f"input={folder / 'imagesTs'}", f"output={out}")
+    assert predicted.returncode == 0, predicted.stderr
+    (label_map,) = out.glob("*.nii.gz")
+    assert label_map.name.endswith("_0000.nii.gz")
+    scored = fran("score", f"pred={out}", f"gt={folder / 'labelsTs'}", "metrics=[]")
+    assert scored.returncode == 0, scored.stderr
+    rows = json.loads((out / "scores.json").read_text())
+    assert rows["references"] == rows["scored"] == 1
+    back = fran("export-nnunet", "project=kidney", f"output={tmp_path / 'Dataset008_Kidney'}")
+    assert back.returncode == 0, back.stderr
+    assert json.loads((tmp_path / "Dataset008_Kidney" / "dataset.json").read_text())["labels"] == labels
