@@ -104,7 +104,7 @@ def ray_address() -> Iterator[str]:
 
 
 def _wait_for(port: int, head: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(600):
+    for _ in range(2400):  # minutes, on a busy machine
         if head.poll() is not None:
             break
         if "Ray runtime started" in log.read_text():
