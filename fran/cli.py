@@ -295,10 +295,16 @@ def main() -> None:
     """Run the verb named on the command line."""
     try:
         _run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        from fran.workflows.terminal import reader_gone
+
+        if not reader_gone():
+            raise
     except BaseException as error:
         if isinstance(error, SystemExit) or not is_ctrl_c(error):
             raise
-        sys.stderr.write("interrupted before any work was begun\n")  # once it has begun, a verb says more by itself
+        sys.stderr.write("interrupted\n")  # once it has begun, a verb says more by itself
         sys.exit(130)
 
 

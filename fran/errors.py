@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+MANY = 20
 Severity = Literal["note", "warning", "error"]
 
 
@@ -144,9 +145,20 @@ def is_ctrl_c(error: BaseException | None) -> bool:
 
 
 def choices(value: object, valid: Sequence[str]) -> str:
-    """`valid` as text, with the nearest spelling of `value` first, for the end of an error message."""
+    """`valid` as text, with the nearest spelling of `value` first, for the end of an error message.
+
+    Where there are many, the nearest stands alone.
+
+    Example:
+        >>> choices("shwo", ["list", "show"]), choices("a", [])
+        ("did you mean 'show'? choices: list, show", 'there are none')
+    """
     from difflib import get_close_matches
 
+    if not valid:
+        return "there are none"
     near = get_close_matches(str(value), valid, n=1)
+    if near and len(valid) > MANY:
+        return f"did you mean '{near[0]}'?"
     hint = f"did you mean '{near[0]}'? " if near else ""
     return f"{hint}choices: {', '.join(sorted(valid))}"

@@ -78,7 +78,7 @@ def test_help_of_a_setting() -> None:
 def test_help_of_an_unknown_setting_names_the_nearest() -> None:
     done = run("help", "train", "max_epoch")
     assert done.returncode == 2 and done.stdout == ""
-    assert "did you mean trainer.max_epochs" in done.stderr
+    assert "did you mean 'trainer.max_epochs'" in done.stderr
 
 
 @pytest.mark.parametrize(

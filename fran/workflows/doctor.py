@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 import textwrap
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from fran.workflows import doctor_machine, doctor_places, doctor_stores
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.findings import Finding, Findings
 from fran.workflows.schema import DoctorConfig
-from fran.workflows.terminal import say_json
+from fran.workflows.terminal import answer_console, say_json
 
 STYLES = {"problem": "bold red", "note": "yellow", "ok": "green"}
 
@@ -80,21 +79,20 @@ def _looked(look: Callable[[], Findings]) -> list[Finding]:
 
 
 def _show(area: str, findings: list[Finding]) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(file=sys.stdout, soft_wrap=True)
-    console.print(Text(area))
+    console = answer_console()
+    console.print(Text(area), soft_wrap=True)
     width = max(60, min(shutil.get_terminal_size().columns, 110))
     for finding in findings:
         rows = textwrap.wrap(
             f"{finding.what}: {finding.found}", width - 11, break_long_words=False, break_on_hyphens=False
         )
         mark = Text(f"  {finding.severity:<9}", style=STYLES[finding.severity])
-        console.print(mark.append(Text("\n           ".join(rows), style="default")))
+        console.print(mark.append(Text("\n           ".join(rows), style="default")), soft_wrap=True)
         if finding.next_step:
             # one line, so that a command can be copied
-            console.print(Text(f"           -> {finding.next_step}"))
+            console.print(Text(f"           -> {finding.next_step}"), soft_wrap=True)
     console.print()
 
 

@@ -33,7 +33,7 @@ from fran.workflows.locations import conf_dir, prefer_config_dir
 from fran.workflows.plans import plan_problems
 from fran.workflows.provenance import Origin, origin
 from fran.workflows.schema import register
-from fran.workflows.terminal import spoken
+from fran.workflows.terminal import reader_gone, spoken
 
 log = logging.getLogger("fran")
 
@@ -105,6 +105,8 @@ def run_verb(
         except Exception as error:
             if is_ctrl_c(error):
                 raise KeyboardInterrupt from error
+            if isinstance(error, BrokenPipeError):
+                raise
             status = _report(error)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise _JobFailed(status) from error
@@ -123,6 +125,8 @@ def run_verb(
 
 def _ended(error: BaseException, left_behind: str) -> int:
     """Exit status for what ended a verb, said where nobody has said it."""
+    if isinstance(error, BrokenPipeError) and reader_gone():
+        return 0
     if isinstance(error, SystemExit) and isinstance(error.code, int):
         return error.code
     if is_ctrl_c(error):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import yaml
@@ -16,6 +16,7 @@ from fran.errors import choices
 from fran.plans.schema import FORMER_KEYS, Plan, nearest_key
 from fran.workflows.composition import search_folders
 from fran.workflows.provenance import line_of
+from fran.workflows.verb_settings import near_keys, schema_keys
 
 
 def explain(error: BaseException) -> str:
@@ -46,6 +47,8 @@ def explain(error: BaseException) -> str:
             lines.append(f"a new project: fran init -t {wanted} -i <folder of images/ and lms/>")
     if "is not a ListConfig" in str(inner):
         lines.append("expected a list: values in brackets, parted by commas")
+    if isinstance(error, OverrideParseException) and "=" not in str(error.override):
+        return f"'{error.override}': expected key=value, found a word by itself"
     if isinstance(error, OverrideParseException):
         lines.append("quote lists for your shell: 'spacing=[0.8,0.8,1.5]'")
     return "\n  ".join(dict.fromkeys(lines))
@@ -138,6 +141,9 @@ def _unknown_key(error: OmegaConfBaseException) -> list[str]:
         parent = error.parent_node
         known = [str(k) for k in parent] if isinstance(parent, DictConfig) and not parent._is_missing() else []
         return [f"unknown key '{error.full_key or key}'; {choices(key, known)}"] if known else []
-    known = [f.name for f in fields(schema)]
-    near = nearest_key(key) if key in FORMER_KEYS and issubclass(schema, Plan) else choices(key, known)
+    if key in FORMER_KEYS and issubclass(schema, Plan):
+        near = nearest_key(key)
+    else:
+        inside = str(error.full_key or "").rpartition(".")[0]
+        near = near_keys(key, [item.name for item in schema_keys(schema, f"{inside}." if inside else "")])
     return [f"unknown key '{error.full_key or key}'; {near}"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fran.errors import CaseProblem, CasesFailed, SettingProblem
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.schema import ScoreConfig, label_names
-from fran.workflows.terminal import counting, say_json
+from fran.workflows.terminal import answer_console, counting, say_json
 
 if TYPE_CHECKING:
     from fran.evaluation.intervals import Bootstrap
@@ -52,7 +52,7 @@ def score(job: Job[ScoreConfig]) -> None:
     written: list[Path] = []
     if ours.table:
         if not config.json:
-            show_scores(ours.table, summary)
+            show_scores(ours.table, summary, answer_console())
         written += write_scores(ours.table, summary, how, folder)
     comparison = None
     if theirs:
@@ -145,7 +145,7 @@ def _compare(
     assert config.against is not None
     lines = compare(ours.scores, theirs.scores, [name for name, m in COLUMNS.items() if m.better], how)
     if not config.json:
-        show_paired(lines, how, config.pred, config.against)
+        show_paired(lines, how, config.pred, config.against, answer_console())
     return Comparison(config.against, lines), write_paired(lines, how, folder, config.pred, config.against)
 
 

@@ -8,15 +8,28 @@ import logging
 import math
 import os
 import re
+import select
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fran.errors import ConfigError, choices
+
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from fran.datasources.verdicts import Quality
     from fran.parallel.progress import Update
+
+
+FLAGS = (
+    *("--help", "-h", "--quiet", "-q", "--json", "--dry-run", "--cfg", "-c", "--multirun", "-m", "--run", "-r"),
+    *("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p", "--resolve", "--info"),
+    *("-i", "--hydra-help", "--version", "--shell-completion", "-sc", "--experimental-rerun"),
+)
+"""Of fran and of Hydra."""
 
 
 class TerminalFormatter(logging.Formatter):
@@ -48,7 +61,13 @@ def spoken(arguments: Sequence[str]) -> list[str]:
     """A command line without what concerns the terminal alone: --quiet is remembered, --json is the setting.
 
     In ``key=~/folder`` bash writes the home folder out, zsh does not, and Hydra's grammar has no ``~`` there.
+
+    Raises:
+        ConfigError: a flag that neither fran nor Hydra has.
     """
+    for flag in (argument.partition("=")[0] for argument in arguments if argument.startswith("-")):
+        if flag not in FLAGS and not flag[1:].replace(".", "").isdecimal():
+            raise ConfigError(f"{flag}: no such flag; {choices(flag, [f for f in FLAGS if f.startswith('--')])}")
     silent = {"--quiet", "-q", "quiet=true"}
     if silent.intersection(arguments):
         os.environ["FRAN_QUIET"] = "1"
@@ -58,13 +77,12 @@ def spoken(arguments: Sequence[str]) -> list[str]:
 
 def show_quality(quality: Quality, title: str) -> None:
     """Verdicts on stdout: in colours on a terminal, as they are where they are piped or written to a file."""
-    from rich.console import Console
     from rich.text import Text
 
     from fran.datasources.verdicts import lines
 
     styles = {"error": "bold red", "warning": "yellow", "note": "cyan", None: ""}
-    console = Console()
+    console = answer_console()
     for line in lines(quality, title):
         console.print(Text(line.text, style=styles[line.severity]), soft_wrap=True)
 
@@ -91,9 +109,31 @@ def say(text: str) -> None:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        # whoever read the answer, `head` for instance, has seen enough; the interpreter's own flush would complain too
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        if reader_gone():
+            sys.exit(0)
+        raise
+
+
+def reader_gone() -> bool:
+    """Whether who read the answer, `head` for instance, has seen enough; nothing complains of it any more."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), select.POLLOUT)
+    if not any(event & (select.POLLERR | select.POLLHUP) for _, event in output.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter's own flush would complain too
+    return True
+
+
+def answer_console() -> Console:
+    """Standard output with colours, where it is a terminal and NO_COLOR does not forbid them."""
+    from rich.console import Console
+
+    class Answer(Console):
+        def on_broken_pipe(self) -> None:
+            reader_gone()
+            sys.exit(0)
+
+    return Answer()
 
 
 def say_json(content: Any) -> None:
@@ -125,7 +165,7 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[objec
     if title:
         say(title)  # not the table's own title, which wraps at the table's width
     if not piped:
-        Console().print(table)
+        answer_console().print(table)
         return
     plain = io.StringIO()
     Console(file=plain, width=10_000, color_system=None).print(table)

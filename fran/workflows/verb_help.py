@@ -6,8 +6,8 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from fran.errors import ConfigError, choices
-from fran.workflows.verb_settings import Key, Settings, options, settings_of
+from fran.errors import ConfigError
+from fran.workflows.verb_settings import Key, Settings, near_keys, options, settings_of
 from fran.workflows.verbs import Verb
 
 INDENT, COLUMN = "  ", 26
@@ -43,7 +43,7 @@ def key_help(name: str, verb: Verb, wanted: str) -> str:
     chosen = {group: settings.groups[group]} if group in settings.groups else {}
     if not found and not chosen:
         known = [*settings.groups, *(key.name for key in settings.keys)]
-        raise ConfigError(f"fran help {name}: no setting '{wanted}'; {_near(wanted, known)}")
+        raise ConfigError(f"fran help {name}: no setting '{wanted}'; {near_keys(wanted, known)}")
     # values of further keys come from plans and groups: only the composed configuration knows them
     rows = [*_groups(Settings(groups=chosen)), *(_row(k) if k in settings.own else (k.name, k.meaning) for k in found)]
     return _block(f"fran {name}, setting{'s' * (len(rows) > 1)} {wanted}", rows) + "\n"
@@ -100,12 +100,3 @@ def _flags(name: str, verb: Verb, settings: Settings) -> Sequence[tuple[str, str
         *([("--json", "the answer as one JSON document")] if "json" in names else []),
         *(FLAGS if verb.primary else []),
     ]
-
-
-def _near(wanted: str, known: Sequence[str]) -> str:
-    """The nearest settings; all of them would fill the screen."""
-    from difflib import get_close_matches
-
-    tail = {key.rpartition(".")[2]: key for key in reversed(known)}
-    near = get_close_matches(wanted, known, n=3) or [tail[n] for n in get_close_matches(wanted, list(tail), n=3)]
-    return f"did you mean {', '.join(near)}?" if near else choices(wanted, sorted({k.partition(".")[0] for k in known}))

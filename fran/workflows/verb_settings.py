@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from fran.errors import choices
 from fran.workflows.locations import conf_dir, user_conf_dirs
 from fran.workflows.schema import SCHEMAS
 from fran.workflows.verbs import Verb
@@ -137,3 +138,24 @@ def options(group: str) -> list[str]:
     }
     nested = group not in ("plan", "datasource")  # trainer/optimiser is a group, plan/liver/fine a plan
     return sorted(name for name in found if not (name.startswith("_") or (nested and "/" in name)))
+
+
+def near_keys(wanted: str, known: Sequence[str]) -> str:
+    """The dotted keys that are meant by one that there is not, for the end of an error message.
+
+    Example:
+        >>> near_keys("max_epoch", ["fold", "trainer.max_epochs"])
+        "did you mean 'trainer.max_epochs'?"
+        >>> near_keys("trianer.max_epochs", ["fold", "trainer.max_epochs"])
+        "did you mean 'trainer.max_epochs'?"
+    """
+    from difflib import get_close_matches
+
+    named = {key.rpartition(".")[2]: key for key in reversed(known)}
+    named |= {key.partition(".")[0]: key.partition(".")[0] for key in known} | {
+        key: key for key in known if "." in wanted
+    }
+    near = [wanted] if wanted in named else get_close_matches(wanted, list(named), n=1)
+    return (
+        f"did you mean '{named[near[0]]}'?" if near else choices(wanted, sorted({k.partition(".")[0] for k in known}))
+    )

@@ -220,7 +220,7 @@ FILES = [
     ),
 ]
 TRAINING = [
-    typed("trainer.max_epoch=3", "did you mean 'max_epochs'", verb="train"),
+    typed("trainer.max_epoch=3", "did you mean 'trainer.max_epochs'", verb="train"),
     typed("trainer.precision=fp8", "bf16-mixed", verb="train"),
     typed("trainer.optimiser.name=adam", "did you mean 'adamw'", verb="train"),
     typed("trainer.max_time=soon", "HH:MM:SS", verb="train"),
