@@ -22,6 +22,7 @@ from fran.inference.predictor import Predictor
 from fran.io.checkpoint import ModelFile
 from fran.io.volume import read_volume
 from fran.parallel.actors import Actors
+from tests.conftest import Fran
 
 pytestmark = pytest.mark.slow
 
@@ -123,3 +124,24 @@ def test_what_cannot_work_is_said(
             predict_folder(_pool(model, ray_address, **actors), images, tmp_path / "out", progress=False)
     with pytest.raises(ConfigError, match=r"expected a Ray cluster at '127\.0\.0\.1:1'"):
         predict_folder(_pool(model, "127.0.0.1:1"), images, tmp_path / "out", progress=False)
+
+
+def test_as_it_is_typed(
+    fran: Fran, images: Path, make_model: Callable[..., ModelFile], ray_address: str, tmp_path: Path
+) -> None:
+    """Relative paths are meant from where the command is typed, and what workers log is seen."""
+    model = make_model(spacing=SPACING)
+    shared = ("infer", f"runs=['{model.path}']", "input=../images", "device=cpu", "precision=32")
+    cluster = ("backend=ray", f"ray_address={ray_address}", "actors=2", "actor_cpus=1")
+    for words in (("output=../one",), ("output=../two", *cluster)):
+        done = fran(*shared, *words)
+        assert done.returncode == 0, done.stderr
+    assert "2 workers on the cluster" in done.stderr + done.stdout
+    assert "kits_5: " in done.stderr + done.stdout
+    for path in sorted((tmp_path / "one").glob("*.nii.gz")):
+        np.testing.assert_array_equal(
+            read_volume(tmp_path / "two" / path.name, role="lm").array, read_volume(path, role="lm").array
+        )
+    refused = fran(*shared, "output=../three", *cluster, "actor_gpus=-1")
+    assert refused.returncode == 2
+    assert "actor_gpus" in refused.stderr
