@@ -25,14 +25,14 @@ from fran.parallel.actors import Actors
 
 N_LABELS = 300
 PATCH = (16, 12, 8)
-SPACING = (2.0, 2.5, 3.0)
+SPACING = (4.0, 4.0, 5.0)
 
 
 @pytest.fixture
 def model(make_model: Callable[..., ModelFile]) -> ModelFile:
     """A small U-Net with many classes, whose random weights give many of them a share."""
     spec = {"_target_": "monai.networks.nets.UNet", "spatial_dims": 3, "in_channels": 1, "channels": [4, 8]}
-    spec |= {"out_channels": N_LABELS + 1, "strides": [2], "num_res_units": 1}
+    spec |= {"out_channels": N_LABELS + 1, "strides": [2], "num_res_units": 0}
     properties = {"intensity_clip_range": [-300.0, 400.0], "mean_fg": 40.0, "std_fg": 90.0}
     labels = {"values": list(range(1, N_LABELS + 1)), "names": {}}
     meta = {"network": spec, "labels": labels, "patch_size": list(PATCH), "spacing": list(SPACING)}
@@ -44,7 +44,7 @@ def model(make_model: Callable[..., ModelFile]) -> ModelFile:
 @pytest.fixture
 def phantom(tmp_path: Path) -> Path:
     """An image in another orientation and on another spacing than the network's."""
-    affine = np.array([[0, 1.7, 0, 5], [0, 0, 2.2, 6], [-3.5, 0, 0, 7], [0, 0, 0, 1]])
+    affine = np.array([[0, 3.4, 0, 5], [0, 0, 4.4, 6], [-5.8, 0, 0, 7], [0, 0, 0, 1]])
     raw = np.random.default_rng(0).normal(50, 150, (29, 41, 37)).astype(np.int16)
     nibabel.save(nibabel.Nifti1Image(raw, affine), tmp_path / "kits_0.nii.gz")
     return tmp_path / "kits_0.nii.gz"

@@ -44,3 +44,18 @@ def test_odd_convolutions_are_left_alone() -> None:
     quicken_on_cpu(network)
     assert not any(isinstance(module, Conv3d) for module in network)
     torch.testing.assert_close(network(tiles), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "shape"),
+    [(96, 3, (12, 12, 8)), (320, 2, (6, 5, 4)), (32, 3, (25, 26, 9)), (8, 2, (7, 6, 5))],
+)
+def test_transposed_convolutions_do_not_depend_on_the_batch(channels: int, kernel: int, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    padding = kernel - 2
+    plain = nn.ConvTranspose3d(channels, 12, kernel, 2, padding=padding, output_padding=padding).requires_grad_(False)
+    quick = quicken_on_cpu(nn.Sequential(copy.deepcopy(plain)))
+    tiles = torch.randn((3, channels, *shape))
+    alone = torch.cat([quick(tiles[n : n + 1]) for n in range(3)])
+    assert torch.equal(alone, quick(tiles))
+    torch.testing.assert_close(alone, plain(tiles), rtol=1e-4, atol=1e-4)
