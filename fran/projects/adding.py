@@ -12,7 +12,7 @@ from fran.errors import CaseProblem, CasesFailed, ConfigError
 from fran.parallel.jobs import Execute
 from fran.parallel.local import run_jobs
 from fran.projects import links
-from fran.projects.admission import Admission, label_name_problems, missing_problems
+from fran.projects.admission import Admission, label_name_problems, missing_problems, spoilt_problems
 from fran.projects.assignment import write_mirror
 from fran.projects.database import CaseRow, Database, SourceRow
 from fran.projects.folders import ProjectFolders
@@ -166,6 +166,8 @@ def _admitted(
     admission.note_flags()
     admission.note_copies()
     refused = problems.refused()
+    for ds, problem in spoilt_problems(refused, former):
+        problems.say(ds, problem)
     return {case_id: row for case_id, row in admission.rows.items() if (row.ds, case_id) not in refused}
 
 

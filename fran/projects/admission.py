@@ -201,6 +201,28 @@ def missing_problems(name: str, former: Iterable[CaseRow]) -> Iterable[CaseProbl
             )
 
 
+def spoilt_problems(
+    refused: Iterable[tuple[str, str]], former: Mapping[str, CaseRow]
+) -> Iterable[tuple[str, CaseProblem]]:
+    """Warnings, each with its datasource, about stored cases whose files are refused now; the cases stay as they were.
+
+    Args:
+        refused: (datasource, case id) of cases with an error.
+        former: stored cases.
+    """
+    for ds, case_id in sorted(refused):
+        row = former.get(case_id)
+        if row is not None and row.ds == ds:
+            found = "files with an error; the case stays in the project, and what has to read them again will fail"
+            step = "restore the files and run the same command again, or take the datasource out: fran project drop"
+            yield (
+                ds,
+                CaseProblem(
+                    case_id, str(row.image), "stored case", "the files that were stored", found, step, "warning"
+                ),
+            )
+
+
 def _taken_id(owner: CaseRow, datasource: Datasource) -> tuple[str, str]:
     step = fix("rename-duplicates", datasource.folder)
     if datasource.layout is not None:

@@ -48,6 +48,10 @@ def score(job: Job[ScoreConfig]) -> None:
     folder = Path(config.output or (config.pred if not _is_table(config.pred) else Path(config.pred).parent))
     ours = _side(config, config.pred, "score")
     theirs = _side(config, config.against, "score against") if config.against else None
+    for side in (ours, theirs):
+        if side and side.table and not side.scores:
+            title = f"none of {side.table.n_references} references could be scored; nothing was written"
+            raise CasesFailed(title, side.errors)
     summary = summarise(ours.scores, ours.table.measures, how) if ours.table else []
     written: list[Path] = []
     if ours.table:

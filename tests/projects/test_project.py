@@ -75,6 +75,22 @@ def test_adding_again_changes_nothing_and_one_more_adds_one(project: Project, ki
     assert {c.case_id: c.fold for c in project.cases() if c.case_id != "kits_06"} == folds
 
 
+def test_a_stored_case_whose_file_is_spoilt_stays_and_that_is_said(project: Project, kits: Path) -> None:
+    project.add_data({"ds": "kits", "folder": kits, "alias": None})
+    stored = project.cases()
+    image = stored[0].image
+    content = image.read_bytes()
+    image.write_bytes(content[:200])
+    report = project.add_data({"ds": "kits", "folder": kits, "alias": None})
+    of_case = {p.severity: p for p in report.problems if p.case_id == stored[0].case_id}
+    assert set(of_case) == {"error", "warning"}
+    assert "the case stays in the project" in of_case["warning"].found
+    assert project.cases() == stored
+    image.write_bytes(content)
+    mended = project.add_data({"ds": "kits", "folder": kits, "alias": None})
+    assert [p for p in mended.problems if p.case_id == stored[0].case_id] == []
+
+
 def test_changed_label_map_updates_and_keeps_the_fold(project: Project, kits: Path) -> None:
     project.add_data([Datasource(kits)])
     project.maybe_store_projectwide_properties()

@@ -54,6 +54,20 @@ def test_two_predictions_and_then_their_tables(fran, folders, tmp_path: Path) ->
     assert not (out / "scores.csv").exists()
 
 
+@pytest.mark.slow
+def test_references_of_something_else_leave_the_scores_as_they_are(fran, folders, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    good, _, gt = folders
+    assert fran("score", f"pred={good}", f"gt={gt}", "samples=100").returncode == 0
+    before = {p.name: p.read_bytes() for p in good.iterdir()}
+    other = tmp_path / "lits"
+    other.mkdir()
+    write_label_map(other / "lits_99.nii.gz", np.ones(GRID.shape, np.uint8), GRID)
+    done = fran("score", f"pred={good}", f"gt={other}", "samples=100")
+    assert done.returncode == 1
+    assert "nothing was written" in done.stderr and "lits_99" in done.stderr
+    assert {p.name: p.read_bytes() for p in good.iterdir()} == before
+
+
 @pytest.mark.usefixtures("fran_home")
 @pytest.mark.parametrize(
     ("typed", "words"),
