@@ -28,7 +28,8 @@ class ProgressLine(Callback):
     def __init__(self, budget: Budget, console: Console | None = None) -> None:
         self.budget = budget
         self.console = console or Console(stderr=True)
-        self.loss = self.dice = float("nan")
+        self.loss: float | None = None  # of the last whole epoch; NaN is what training computed
+        self.dice = float("nan")
         self.step_s = 0.0
         self._last = 0.0
         self._bar: Progress | None = None
@@ -60,7 +61,7 @@ class ProgressLine(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take over the epoch's figures."""
         metrics = trainer.callback_metrics
-        self.loss = float(metrics.get("train/loss", self.loss))
+        self.loss = float(metrics["train/loss"]) if "train/loss" in metrics else self.loss
         self.dice = float(metrics.get("val/dice", self.dice))
         if trainer.is_global_zero and self._bar is None:
             log.info(self.line(trainer))
@@ -70,8 +71,9 @@ class ProgressLine(Callback):
         done = self.budget.progress(trainer.global_step)
         left = self.budget.elapsed_s * (1 - done) / done if done else float("nan")
         dice = "-" if self.dice != self.dice else f"{self.dice:.3f}"
+        loss = "-" if self.loss is None else f"{self.loss:.3f}"
         return (
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step {trainer.global_step}  loss {self.loss:.3f}"
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step {trainer.global_step}  loss {loss}"
             f"  dice {dice}  {self.step_s:.2f} s/step  left {clock(left)}"
         )
 

@@ -71,7 +71,9 @@ def add(config: InitConfig, splits: Path | None = None) -> None:
     if report.errors:
         stored = len(report.added) + len(report.updated) + len(report.unchanged)
         raise DataError(f"{len(report.errors)} errors, as said above; {stored} good cases are stored")
-    log.info("next: fran preprocess project=%s plan=plan1", config.project.title)
+    log.info(
+        "next: fran preprocess project=%s plan=plan1   (and, if you like, what is recommended)", config.project.title
+    )
 
 
 def register_files(project: ProjectConfig, entries: Mapping[str, DatasourceConfig]) -> None:

@@ -18,7 +18,7 @@ from fran.workflows.model_costs import (
 from fran.workflows.schema import ModelsConfig
 from fran.workflows.terminal import say, say_json, show_table
 
-COLUMNS = ("model", "family", "parameters", "GFLOP", "GB fp32", "GB 16-bit", "heads", "patch in steps of", "what it is")
+COLUMNS = ("model", "family", "parameters", "GFLOP", "GB fp32", "GB 16-bit", "patch steps", "what it is")
 
 
 def model_ls(job: Job[ModelsConfig]) -> None:
@@ -63,9 +63,9 @@ def cells(found: dict[str, Any]) -> list[str]:
     """Cells of `COLUMNS`."""
     steps = " x ".join(map(str, found["multiple"])) if found.get("multiple") else ""
     if found["problem"]:
-        return [found["model"], found["family"], "", "", "", "", "", steps, found["problem"]]
+        return [found["model"], found["family"], "", "", "", "", steps, found["problem"]]
     sizes = [f"{found[key] / 1e9:.1f}" for key in ("bytes_fp32", "bytes_16bit")]
-    figures = [f"{found['parameters'] / 1e6:.1f} M", f"{found['flops'] / 1e9:.0f}", *sizes, str(len(found["heads"]))]
+    figures = [f"{found['parameters'] / 1e6:.1f} M", f"{found['flops'] / 1e9:.0f}", *sizes]
     return [found["model"], found["family"], *figures, steps, found["special"]]
 
 

@@ -75,6 +75,10 @@ def spoken(arguments: Sequence[str]) -> list[str]:
     return [re.sub(r"^([\w./@]+=)~(?=/|$)", lambda m: f"{m[1]}{Path.home()}", argument) for argument in kept]
 
 
+LEAST_STRIP = 24
+"""Columns in which prose can still be read."""
+
+
 def show_quality(quality: Quality, title: str) -> None:
     """Verdicts on stdout: in colours on a terminal, as they are where they are piped or written to a file."""
     from rich.text import Text
@@ -150,23 +154,47 @@ def _plain(content: Any) -> Any:
 
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on standard output; without lines and never wrapped where the output is piped."""
+    """A table on standard output; without lines and never wrapped where the output is piped.
+
+    On a terminal only the column with the longest cell is wrapped; where that would be a narrow strip, its cells stand
+    below their rows.
+    """
     from rich import box
     from rich.console import Console
+    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
     piped = not sys.stdout.isatty()
-    table = Table(box=None if piped else box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, no_wrap=piped, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
+    cells = [[str(cell) for cell in row] for row in rows]
     if title:
         say(title)  # not the table's own title, which wraps at the table's width
     if not piped:
-        answer_console().print(table)
+        console = answer_console()
+        widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+        longest = widths.index(max(widths))
+        left = console.width - (sum(widths) - widths[longest]) - 2 * len(widths)  # what the longest may take
+        below = left < min(widths[longest], LEAST_STRIP)
+        if below and left >= -4:  # without it there are two gaps less
+            kept = [n for n in range(len(columns)) if n != longest]
+            lines = ["  ".join(row[n].ljust(widths[n]) for n in kept).rstrip() for row in (columns, *cells)]
+            console.print(Text(lines[0], style="bold"))
+            for line, row in zip(lines[1:], cells, strict=True):
+                console.print(Text(line))
+                console.print(Padding(Text(row[longest], style="dim"), (0, 0, 0, 4)))
+            return
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        for number, column in enumerate(columns):
+            table.add_column(column, no_wrap=not below and number != longest, overflow="fold")
+        for row in cells:
+            table.add_row(*map(Text, row))
+        console.print(table)
         return
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    for row in cells:
+        table.add_row(*map(Text, row))
     plain = io.StringIO()
     Console(file=plain, width=10_000, color_system=None).print(table)
     say("\n".join(line.rstrip() for line in plain.getvalue().splitlines()))
