@@ -63,7 +63,7 @@ def progress(description: str, unit: str = "case", console: Console | None = Non
 
 
 def _nothing(done: float, total: float, note: str = "", /) -> None:
-    pass
+    """With --quiet."""
 
 
 @contextmanager

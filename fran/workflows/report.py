@@ -7,6 +7,7 @@ import re
 import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -209,11 +210,9 @@ def state_of(folder: Path, record: Mapping[str, Any]) -> str:
     stopped = (record.get("result") or {}).get("stopped_by")
     if stopped in COMPLETE:
         return f"finished ({str(stopped).replace('_', ' ')})"
-    try:
+    with suppress(OSError):  # a folder that may only be read
         if in_training(folder):
             return "in training"
-    except OSError:  # a folder that may only be read
-        pass
     return f"stopped by {stopped}" if stopped else "interrupted, or still in training elsewhere"
 
 

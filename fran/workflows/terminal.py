@@ -54,7 +54,7 @@ class TerminalHandler(logging.StreamHandler[Any]):
 
     @stream.setter
     def stream(self, value: Any) -> None:
-        pass
+        """Nothing: it is always stderr."""
 
 
 def spoken(arguments: Sequence[str]) -> list[str]:

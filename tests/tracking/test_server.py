@@ -6,14 +6,8 @@ import importlib.util
 import os
 import pwd
 import shutil
-import signal
-import socket
 import subprocess
-import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,14 +20,10 @@ from fran.tracking.parents import PARENT, gather
 from fran.tracking.registry import register
 from fran.tracking.settings import TrackingSettings
 
+from .mlflow_server import free_port, mlflow_server
+
 pytestmark = pytest.mark.slow
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +33,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.skip("no PostgreSQL on this machine: apt-get install postgresql")
     if importlib.util.find_spec("psycopg") is None:
         pytest.skip('no driver for PostgreSQL: pip install "fran[postgres]"')
-    folder, port = Path(tempfile.gettempdir()) / f"fran-pg-{os.getpid()}", _free_port()
+    folder, port = Path(tempfile.gettempdir()) / f"fran-pg-{os.getpid()}", free_port()
     folder.mkdir(mode=0o700)
     user: dict[str, str] = {}
     if os.geteuid() == 0:
@@ -67,30 +57,8 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def server(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder, port = tmp_path_factory.mktemp("server"), _free_port()
-    call = [
-        *(sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)),
-        *("--backend-store-uri", postgres, "--artifacts-destination", str(folder / "artifacts")),
-    ]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with subprocess.Popen(call, env=environment, cwd=folder, start_new_session=True) as process:
-        try:
-            end = time.monotonic() + 200
-            while not _answers(port):
-                assert process.poll() is None, "mlflow server ended"
-                assert time.monotonic() < end, "mlflow server does not answer"
-                time.sleep(0.5)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def _answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
-            return answer.read() == b"OK"
-    except (urllib.error.URLError, OSError):
-        return False
+    with mlflow_server(tmp_path_factory.mktemp("server"), postgres) as address:
+        yield address
 
 
 def test_runs_artefacts_parents_and_models_land_on_a_server(server: str, tmp_path: Path) -> None:

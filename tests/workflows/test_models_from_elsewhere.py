@@ -3,13 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +14,7 @@ import torch
 from fran.io.checkpoint import write_checkpoint
 from fran.tracking.mlflow_logger import client_of
 from tests.conftest import Fran
+from tests.tracking.mlflow_server import mlflow_server
 
 pytestmark = pytest.mark.slow
 RUN = "plan1-dynunet-f0-1"
@@ -63,35 +57,8 @@ def image(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of an MLflow server on the loopback interface, which keeps artefacts itself."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    call = [
-        *(sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)),
-        *("--backend-store-uri", f"sqlite:///{(folder / 'mlflow.db').as_posix()}"),
-        *("--artifacts-destination", str(folder / "artifacts")),
-    ]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with subprocess.Popen(call, env=environment, cwd=folder, start_new_session=True) as process:
-        try:
-            end = time.monotonic() + 300
-            while not _answers(port):
-                assert process.poll() is None, "mlflow server ended"
-                assert time.monotonic() < end, "mlflow server does not answer"
-                time.sleep(0.5)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def _answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
-            return bool(answer.read() == b"OK")
-    except (urllib.error.URLError, OSError):
-        return False
+    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as address:
+        yield address
 
 
 def _stored(server: str, checkpoint: Path, alias: str) -> str:
