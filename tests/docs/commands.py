@@ -96,7 +96,7 @@ def commands_of(page: Path) -> Iterator[Command]:
     inside = {number + i for number, lines in blocks(text) for i in range(len(lines))}
     for number, line in enumerate(text.splitlines(), 1):
         if number not in inside:
-            yield from (Command(name, number, re.split(r" [|>] ", m[1])[0]) for m in INLINE.finditer(line))
+            yield from (Command(name, number, re.split(r" \\?[|>] ", m[1])[0]) for m in INLINE.finditer(line))
 
 
 def blocks(text: str) -> Iterator[tuple[int, list[str]]]:
