@@ -92,19 +92,19 @@ def scored(args: argparse.Namespace, name: str) -> dict[str, Any]:
     home = args.work.resolve()
     folds = json.loads((home / "projects" / "bench" / "validation_folds.json").read_text())
     cases = sorted(folds[f"fold_{args.fold}"])
-    images, pred, out = home / f"{name}_images", home / f"{name}_pred", home / f"{name}_scores"
-    for folder in (images, pred, out):
-        shutil.rmtree(folder, ignore_errors=True)
-    images.mkdir()
-    files = {re.sub(r"\.nii(\.gz)?$|\.nrrd$", "", p.name): p for p in (args.data / "images").iterdir()}
-    for case in cases:
-        stem = case if case in files else case.removeprefix(f"{args.data.name}_")
-        (images / files[stem].name).symlink_to(files[stem].resolve())
+    numbers = {case.removeprefix(f"{args.data.name}_") for case in cases}
+    images, lms, pred, out = (home / name / part for part in ("images", "lms", "predictions", "scores"))
+    shutil.rmtree(home / name, ignore_errors=True)
+    for folder in (images, lms):
+        folder.mkdir(parents=True)
+        for file in (args.data / folder.name).iterdir():
+            if re.sub(r"\.nii(\.gz)?$|\.nrrd$", "", file.name).removeprefix(f"{args.data.name}_") in numbers:
+                (folder / file.name).symlink_to(file.resolve())
     fran("infer", f"runs=[{name}]", "project=bench", f"input={images}", f"output={pred}")
     (log,) = home.glob(f"**/checkpoints/bench/{name}/metrics.csv")
     with log.open() as file:
         steps = max(int(row["step"]) for row in csv.DictReader(file))
-    return {"iterations": steps + 1, "cases": cases, "dice": dice(pred, args.data / "lms", out)}
+    return {"iterations": steps + 1, "cases": cases, "dice": dice(pred, lms, out)}
 
 
 if __name__ == "__main__":
