@@ -39,6 +39,6 @@ def test_what_the_page_shows_is_what_is_printed(home: Path, monkeypatch: pytest.
 
 
 def _alike(said: str) -> str:
-    """Without what differs between places: folders of imported label maps, and the precision that this CPU is quick in."""
+    """Without what differs between places: folders of imported labels, and the precision that this CPU is quick in."""
     said = re.sub(r"LITS-1088_[0-9a-f]{6}", "LITS-1088", said)
     return re.sub(r"about [\d.]+ GiB a step in \S+, estimated: .*", "about the memory of a step", said)
