@@ -327,6 +327,9 @@ def _run(arguments: Sequence[str]) -> None:
         sys.stdout.write(_help(name, verb, [word for word in rest if not word.startswith("-")]))
     else:
         sys.argv = [f"fran {name}", *(["--help"] if asked else rest)]
+        from fran.workflows.first_word import say_first
+
+        say_first(name, sys.argv[1:])
         import_module(f"fran.workflows.{verb.module}").main()
 
 

@@ -82,6 +82,28 @@ def test_help_of_an_unknown_setting_names_the_nearest() -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        ("channels_last", ["trainer.channels_last"]),
+        ("optimiser.lr", ["trainer.optimiser.lr"]),
+        ("backend", ["preprocess.backend", "tracking.backend"]),
+        ("fold", ["fold=0"]),
+    ],
+)
+def test_help_of_a_setting_by_the_end_of_its_name(asked: str, shown: list[str]) -> None:
+    rows = run("help", "train", asked).stdout.splitlines()[1:]
+    assert [row.split()[0] for row in rows if row[2] != " "] == shown
+
+
+def test_help_of_nothing_known_says_where_the_whole_list_is_and_does_not_dump_it() -> None:
+    done = run("help", "train", "learning_rate")
+    assert done.returncode == 2
+    assert "nearest: trainer.optimiser.lr, " in done.stderr
+    assert done.stderr.endswith("; all of them: fran help train\n") and len(done.stderr) < 250
+    assert run("help", "train", "zzz").stderr.endswith("no setting 'zzz'; all of them: fran help train\n")
+
+
+@pytest.mark.parametrize(
     ("arguments", "near"), [(("trian",), "train"), (("plan", "shwo"), "show"), (("help", "scor"), "score")]
 )
 def test_an_unknown_verb_suggests_the_nearest(arguments: tuple[str, ...], near: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -163,11 +165,35 @@ class ProjectFolders:
 
     def make(self) -> None:
         """Create every folder."""
-        for folder in (
+        for folder in self._all():
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def contents(self) -> frozenset[Path]:
+        """What the project's own folder holds besides logs."""
+        return frozenset(self.project.iterdir() if self.project.is_dir() else ()) - {self.logs}
+
+    def unmake(self, kept: Collection[Path]) -> None:
+        """Remove what was put into the project's own folder, logs included, then every folder that is empty.
+
+        Args:
+            kept: `contents` before the project was created; they stay.
+        """
+        for path in (*self.contents(), *([] if kept else [self.logs])):
+            if path not in kept:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        roots = {self.projects, self.cold, self.rapid, _absolute(self.checkpoints_root or self.cold)}
+        for made in (*self._all(), self.project):
+            for folder in (made, *made.parents):
+                if not any(folder in (root, *root.parents) for root in roots) and folder.is_dir():
+                    if any(folder.iterdir()):
+                        break
+                    folder.rmdir()
+
+    def _all(self) -> tuple[Path, ...]:
+        return (
             *(self.logs, self.raw_images, self.raw_lms, self.fixed_spacing, self.lbd, self.rbd, self.pbd),
             *(self.whole_images, self.cache, self.predictions, self.checkpoints),
-        ):
-            folder.mkdir(parents=True, exist_ok=True)
+        )
 
 
 def _absolute(path: Path | str) -> Path:

@@ -20,6 +20,8 @@ from fran.training.schedule import Budget, Plateau
 
 METRICS = "metrics.csv"
 LEADING = ("epoch", "step", "elapsed_s")
+NEVER = 2**62
+"""An interval of validations that no training reaches."""
 log = logging.getLogger(__name__)
 
 
@@ -129,6 +131,8 @@ def keep_rows_before(path: Path, epoch: int, columns: list[str]) -> None:
 class BudgetEnd(Callback):
     """Stop when the time is up, validate the last epoch whatever the interval, stop early when asked.
 
+    A validation after which no time for steps would be left is put off to the end.
+
     Args:
         budget: of the training.
         early_stopping_epochs: epochs without a rise of `val/dice` after which to stop, 0 for never.
@@ -154,12 +158,15 @@ class BudgetEnd(Callback):
         """Stop at the end of the time."""
         if self.budget.max_time_s is None:
             return
-        spent = self.budget.elapsed_s >= self.budget.max_time_s
+        left = self.budget.steps_end_s - self.budget.elapsed_s
+        spent, late = left <= 0, left <= self.budget.reserve_s
         if trainer.world_size > 1:
-            spent = bool(trainer.strategy.broadcast(spent))
+            spent, late = trainer.strategy.broadcast((spent, late))
         if spent:
             self.reason, trainer.should_stop = "max_time", True
             validate_now(trainer)
+        elif late and trainer.is_last_batch and trainer.current_epoch + 1 != trainer.max_epochs:
+            trainer.check_val_every_n_epoch = NEVER
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop when nothing has improved for long."""

@@ -24,11 +24,12 @@ from fran.training.ema import WeightAverage
 from fran.training.finetune import check_unseen, start_from
 from fran.training.hardware import resolve_accelerator, resolve_precision, use_hardware
 from fran.training.interrupt import StopOnSignal, StopRequest
+from fran.training.last_validation import last_validation
 from fran.training.module import SegmentationModule
 from fran.training.parts import complete_network, make_datamodule, make_module, make_trainer
 from fran.training.progress import ProgressLine
 from fran.training.quiet import quiet_lightning
-from fran.training.ranks import n_devices, other_ranks
+from fran.training.ranks import n_devices, n_nodes, other_ranks
 from fran.training.resume import CheckpointState, check_same_model, checkpoint_meta, find_resume, stored_init
 from fran.training.schedule import Budget
 from fran.training.spec import FitResult, TrainSpec
@@ -84,6 +85,8 @@ def fit(
     end = BudgetEnd(budget, settings.early_stopping_epochs, files)
     # BudgetEnd reads what RunFiles wrote in the epoch before: a stop one epoch late saves an order between callbacks
     own: list[Callback] = [CheckpointState(meta, budget), end, files, CaseTables(spec.run_folder, files)]
+    devices = n_devices(settings.devices, accelerator)
+    own.insert(1, last_validation(budget, data, settings.val_overlap, devices * n_nodes()))
     precision = resolve_precision(settings.precision, accelerator)
     own.append(Alarms(spec.run_folder, settings, accelerator, precision, falls=spec.init_from is None))
     if settings.optimiser.schedule == "plateau":
@@ -94,7 +97,7 @@ def fit(
     if settings.progress:
         own.append(ProgressLine(budget))
     work = {"spec": spec, "network": network if given else None, "resume": resume, "everywhere": everywhere}
-    with other_ranks(n_devices(settings.devices, accelerator), work):
+    with other_ranks(devices, work):
         with quiet_lightning():
             trainer = make_trainer(spec, accelerator, [*own, *everywhere, *callbacks], loggers)
         run(trainer, module, data, start, request)

@@ -69,7 +69,7 @@ class ProgressLine(Callback):
     def line(self, trainer: pl.Trainer) -> str:
         """The text of the line."""
         done = self.budget.progress(trainer.global_step)
-        left = self.budget.elapsed_s * (1 - done) / done if done else float("nan")
+        left = self.budget.elapsed_s * (1 - done) / done + self.budget.reserve_s if done else float("nan")
         dice = "-" if self.dice != self.dice else f"{self.dice:.3f}"
         loss = "-" if self.loss is None else f"{self.loss:.3f}"
         return (

@@ -1,13 +1,14 @@
 """How far training is, and the learning rate at that point.
 
 Progress is the larger of the share of steps and the share of time, so that a training limited by either ends with the
-end of its schedule.
+end of its schedule. Of the time, what the last validation will take is set aside.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fran.training.settings import OptimiserSettings
@@ -16,6 +17,7 @@ POLY_EXPONENT = 0.9
 WARMUP_START = 0.01
 ONE_CYCLE_RISE = 0.3
 ONE_CYCLE_START = 1 / 25
+MOST_RESERVED = 0.8
 
 
 @dataclass
@@ -24,28 +26,38 @@ class Budget:
 
     Attributes:
         max_steps: optimiser steps.
-        max_time_s: seconds, None for no limit.
+        max_time_s: seconds for steps and validations, the last one included; None for no limit.
         elapsed_before_s: seconds used before this process took over.
+        reserve_s: seconds that the last validation will take; steps end so much earlier.
+        clock: seconds since any moment.
     """
 
     max_steps: int
     max_time_s: float | None = None
     elapsed_before_s: float = 0.0
+    reserve_s: float = 0.0
+    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
     _started: float | None = field(default=None, repr=False)
 
     def start(self) -> None:
         """Start the clock."""
-        self._started = time.monotonic()
+        self._started = self.clock()
 
     @property
     def elapsed_s(self) -> float:
         """Seconds used so far, interruptions left out."""
-        return self.elapsed_before_s + (0.0 if self._started is None else time.monotonic() - self._started)
+        return self.elapsed_before_s + (0.0 if self._started is None else self.clock() - self._started)
+
+    @property
+    def steps_end_s(self) -> float:
+        """When the last step has to end, in elapsed seconds; at least a fifth of the time is left to steps."""
+        if self.max_time_s is None:
+            return math.inf
+        return self.max_time_s - min(self.reserve_s, MOST_RESERVED * self.max_time_s)
 
     def progress(self, step: int) -> float:
-        """0 at the start, 1 when the budget is used up."""
-        by_steps = step / self.max_steps
-        by_time = 0.0 if self.max_time_s is None else self.elapsed_s / self.max_time_s
+        """0 at the start, 1 when no further step may begin."""
+        by_steps, by_time = step / self.max_steps, self.elapsed_s / self.steps_end_s
         return min(1.0, max(by_steps, by_time))
 
 

@@ -36,7 +36,8 @@ class TrainerSettings:
         steps_per_epoch: optimiser steps in an epoch.
         batch_size: crops per forward pass and device.
         accumulate: forward passes whose gradients make one optimiser step.
-        max_time: budget including validation, seconds or "HH:MM:SS"; the learning rate ends with it. null for none.
+        max_time: for steps and validations, seconds or "HH:MM:SS", null for no limit; time for the last validation is
+            set aside, and the schedule ends before it.
         precision: "auto", "32-true", "bf16-mixed" or "16-mixed"; auto takes bf16 where the hardware has it.
         accelerator: "auto", "cpu", "gpu" or another that Lightning knows.
         devices: number of devices, 1 unless several are wanted; -1 for all.

@@ -21,10 +21,10 @@ from fran.projects.adding import AddReport
 from fran.projects.folders import ProjectFolders, check_title
 from fran.workflows.composition import search_folders
 from fran.workflows.entry import Job, compose_job, problems
-from fran.workflows.init import register_files
 from fran.workflows.plan_files import plan_names
 from fran.workflows.plans import plan_chain, plan_of, typed_plan
 from fran.workflows.projects import folders_of
+from fran.workflows.registry import register
 from fran.workflows.schema import InitConfig, PreprocessVerbConfig, ProjectConfig, UiConfig
 
 log = logging.getLogger("fran.api")
@@ -57,7 +57,7 @@ class Project(projects.Project):
         """As `fran.projects.project.Project.create`; commands know the project afterwards as ``project=<title>``."""
         super().create(mnemonic)
         if self._configured:
-            register_files(ProjectConfig(self.project_title, mnemonic), {})
+            register(ProjectConfig(self.project_title, mnemonic), {})
 
     def add_data(self, *args: Any, **kwargs: Any) -> AddReport:
         """As `fran.projects.project.Project.add_data`; what was left out is logged too: scripts look at no report."""

@@ -107,7 +107,7 @@ def run_verb(
                 raise KeyboardInterrupt from error
             if isinstance(error, BrokenPipeError):
                 raise
-            status = _report(error)
+            status = _report(error, name)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise _JobFailed(status) from error
             sys.exit(status)
@@ -117,13 +117,13 @@ def run_verb(
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(run)()
         status = 0
     except BaseException as error:  # noqa: BLE001  (what is not known here is raised again)
-        status = _ended(error, _left_behind(name, schema))
+        status = _ended(error, name, _left_behind(name, schema))
     # what is done is done: Ctrl-C while the interpreter takes itself apart changes nothing
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     sys.exit(status)
 
 
-def _ended(error: BaseException, left_behind: str) -> int:
+def _ended(error: BaseException, name: str, left_behind: str) -> int:
     """Exit status for what ended a verb, said where nobody has said it."""
     if isinstance(error, BrokenPipeError) and reader_gone():
         return 0
@@ -138,7 +138,7 @@ def _ended(error: BaseException, left_behind: str) -> int:
         sys.stderr.write(f"error: {error}\n")
         return error.status
     if isinstance(error, _COMPOSING):
-        sys.stderr.write(f"error: {explain(error)}\n")
+        sys.stderr.write(f"error: {explain(error, name)}\n")
         return 2
     raise error
 
@@ -158,10 +158,10 @@ class _JobFailed(Exception):
         self.status = status
 
 
-def _report(error: Exception) -> int:
+def _report(error: Exception, name: str) -> int:
     """Say in the job's log what went wrong; the exit status for it."""
     if isinstance(error, HydraException | OmegaConfBaseException):
-        log.error("%s", explain(error))
+        log.error("%s", explain(error, name))
         return 2
     if isinstance(error, FranError):
         log.error("%s", error)
@@ -188,7 +188,7 @@ def compose_job(name: str, schema: type[ConfigT], overrides: Sequence[str] = ())
         config = composed(name, overrides)
         return _job(config, config.hydra, schema)
     except _COMPOSING as error:
-        raise ConfigError(explain(error)) from error
+        raise ConfigError(explain(error, name)) from error
 
 
 def refusal(

@@ -18,9 +18,20 @@ from fran.workflows.composition import search_folders
 from fran.workflows.provenance import line_of
 from fran.workflows.verb_settings import near_keys, schema_keys
 
+HELP = {
+    **{"plans": "plan show", "models": "model show"},
+    **{"import_nnunet": "import-nnunet", "export_nnunet": "export-nnunet"},
+}
+"""Verbs of primary configurations that are not called as these."""
 
-def explain(error: BaseException) -> str:
-    """One message for an exception that Hydra, OmegaConf or the yaml parser raised while composing."""
+
+def explain(error: BaseException, primary: str = "") -> str:
+    """One message for an exception that Hydra, OmegaConf or the yaml parser raised while composing.
+
+    Args:
+        error: what was raised.
+        primary: the primary configuration, whose verb lists the keys that there are.
+    """
     if isinstance(error, yaml.YAMLError):
         return _not_yaml(error)
     if isinstance(error, RecursionError):
@@ -35,7 +46,7 @@ def explain(error: BaseException) -> str:
     if inner is not None and inner is not error:
         lines.append(_first_line(inner))
     if isinstance(inner, ConfigAttributeError | ConfigKeyError):
-        lines += _unknown_key(inner)
+        lines += _unknown_key(inner, f"fran help {HELP.get(primary, primary.replace('_', ' '))}" if primary else "")
     elif inner is not None and inner.full_key:
         lines.append(f"key: {inner.full_key}")
     lines += _where(error, inner)
@@ -130,7 +141,7 @@ def _way_back(start: str, name: str, parents: dict[str, list[str]], seen: list[s
     return []
 
 
-def _unknown_key(error: OmegaConfBaseException) -> list[str]:
+def _unknown_key(error: OmegaConfBaseException, whole_list: str) -> list[str]:
     """The nearest valid keys, when the schema at that place is known."""
     schema = error.object_type
     key = str(error.full_key or error.key or "").rpartition(".")[2]
@@ -145,5 +156,6 @@ def _unknown_key(error: OmegaConfBaseException) -> list[str]:
         near = nearest_key(key)
     else:
         inside = str(error.full_key or "").rpartition(".")[0]
-        near = near_keys(key, [item.name for item in schema_keys(schema, f"{inside}." if inside else "")])
+        meanings = {item.name: item.meaning for item in schema_keys(schema, f"{inside}." if inside else "")}
+        near = near_keys(key, list(meanings), f"{whole_list} {inside}".rstrip() if whole_list else "", meanings)
     return [f"unknown key '{error.full_key or key}'; {near}"]

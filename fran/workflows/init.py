@@ -7,21 +7,18 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
 from fran.errors import ConfigError, DataError, FranError
-from fran.io.files import atomic_path
-from fran.io.places import home
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.locations import conf_dir, user_conf_dirs
-from fran.workflows.schema import DatasourceConfig, InitConfig, ProjectConfig
+from fran.workflows.registry import as_before, register
+from fran.workflows.schema import DatasourceConfig, ImportNnunetConfig, InitConfig
 from fran.workflows.sources import datasources_of, entries_of, is_setting, quoted_folders
 
 if TYPE_CHECKING:
+    from fran.projects.database import SourceRow
     from fran.projects.project import Project
 
 log = logging.getLogger("fran.init")
@@ -29,14 +26,16 @@ log = logging.getLogger("fran.init")
 
 def init(job: Job[InitConfig]) -> None:
     """See `add`."""
-    add(job.config)
+    add(job)
 
 
-def add(config: InitConfig, splits: Path | None = None) -> None:
+def add(job: Job[InitConfig] | Job[ImportNnunetConfig], splits: Path | None = None) -> None:
     """Check and add the datasources, assign folds, compute properties; bad cases are listed and left out.
 
+    A new project of which no case is good is not made.
+
     Args:
-        config: of the verb.
+        job: of the verb.
         splits: a splits_final.json with the folds to take.
     """
     from fran.datasources.verdicts import Quality, as_text
@@ -46,12 +45,18 @@ def add(config: InitConfig, splits: Path | None = None) -> None:
     from fran.workflows.projects import folders_of
     from fran.workflows.terminal import show_quality
 
+    config = job.config
     entries = entries_of(config)
     if not entries:
         raise ConfigError("datasource: expected a folder or a name; fran init -t <title> -i <folder> [<folder> ...]")
+    stated = {override.lstrip("+").partition("=")[0] for override in job.overrides}
+    given = {name: entry for name, entry in entries.items() if name not in config.datasource}
+    entries |= as_before(given, stated)
     sources = datasources_of(entries)
     project = Project(config.project.title, folders_of(config.paths, config.project))
+    found_there = None if project.exists else project.folders.contents()
     project.create(config.project.mnemonic)
+    before = project.database.sources()
     execute = backend(config.backend, config.ray_address)
     report = project.add_data(
         sources, num_workers=config.num_processes, progress=True, execute=execute, strict=config.strict
@@ -60,7 +65,12 @@ def add(config: InitConfig, splits: Path | None = None) -> None:
     quality.add(report.problems)
     show_quality(quality, f"project {config.project.title}")
     log.debug("%s", as_text(quality, "verdicts"))
-    register_files(config.project, entries)
+    if found_there is not None and not len(project):
+        project.folders.unmake(found_there)
+        raise DataError(f"no good case in {_listed_folders(entries)}: project {config.project.title} was not made")
+    with_cases = {case.ds for case in project.cases()}
+    register(config.project, {name: entry for name, entry in entries.items() if name in with_cases})
+    _say_changes(before, project.database.sources())
     if config.lm_groups is not None:
         project.set_lm_groups(config.lm_groups)
     if splits is not None:
@@ -76,22 +86,18 @@ def add(config: InitConfig, splits: Path | None = None) -> None:
     )
 
 
-def register_files(project: ProjectConfig, entries: Mapping[str, DatasourceConfig]) -> None:
-    """Files by which later commands know the project and its datasources; those that exist are left alone."""
-    conf = home() / "conf"
-    _write_new(conf / "project" / f"{project.title}.yaml", {k: v for k, v in vars(project).items() if v})
-    for name, entry in entries.items():
-        stated = {k: v for k, v in asdict(entry).items() if v is not None}
-        stated["folder"] = str(Path(entry.folder).expanduser().resolve())
-        _write_new(conf / "datasource" / f"{name}.yaml", {name: stated})
+def _listed_folders(entries: Mapping[str, DatasourceConfig]) -> str:
+    return ", ".join(entry.folder for entry in entries.values())
 
 
-def _write_new(path: Path, content: dict[str, object]) -> None:
-    relative = path.relative_to(path.parents[1])
-    if any((folder / relative).is_file() for folder in (*user_conf_dirs(), conf_dir())):
-        return
-    with atomic_path(path) as temporary:
-        temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+def _say_changes(before: Mapping[str, SourceRow], after: Mapping[str, SourceRow]) -> None:
+    """What the project now says otherwise about datasources that it had."""
+    for name, old in before.items():
+        new = after[name]
+        for what in ("label_names", "annotated", "modality", "test", "patient_pattern"):
+            if getattr(new, what) != getattr(old, what):
+                words = (what.replace("_", " "), getattr(new, what) or "none", getattr(old, what) or "none")
+                log.info("%s: %s now %s, before %s", name, *words)
 
 
 def _say(project: Project) -> None:

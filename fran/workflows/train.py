@@ -88,9 +88,9 @@ def train(
     if resume is not None:
         check_resume(spec, resume)
     with training_lock(run_folder):
+        log.info("run %s: %s", run_folder.name, _size(spec))
         tracking = track(job, project.folders, spec)
         _write_down(job, run_folder)
-        log.info("run %s: %d cases to train, %d to validate", run_folder.name, len(split.train), len(spec.data.val_ids))
         result = _fit(spec, tracking, begin(run_folder), resume)
     _say(result, spec)
     return result
@@ -288,6 +288,14 @@ def _write_down(job: Job[TrainConfig], run_folder: Path) -> None:
     with atomic_path(run_folder / "config.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(job.plain, sort_keys=False), encoding="utf-8")
     write_json(run_folder / OVERRIDES, [o for o in job.overrides if not o.startswith("resume=")])
+
+
+def _size(spec: TrainSpec) -> str:
+    """Cases and limits of a training in words."""
+    settings, data = spec.trainer, spec.data
+    steps = f"{settings.max_epochs} epochs of {settings.steps_per_epoch} steps"
+    limit = f", or {settings.max_time} of steps and validations" if settings.max_time is not None else ""
+    return f"{len(data.train_ids)} cases to train, {len(data.val_ids)} to validate; {steps}{limit}"
 
 
 def _say(result: FitResult, spec: TrainSpec) -> None:

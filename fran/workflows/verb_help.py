@@ -32,18 +32,23 @@ def verb_help(name: str, verb: Verb) -> str:
 
 
 def key_help(name: str, verb: Verb, wanted: str) -> str:
-    """Help about one setting of a verb, or about those below it.
+    """Help about one setting of a verb, or about those below it; the first parts of its name may be left away.
 
     Raises:
         ConfigError: there is none of that name.
     """
     settings = settings_of(verb)
-    found = [key for key in settings.keys if f"{key.name}.".startswith(f"{wanted.partition('=')[0]}.")]
+    wanted = wanted.partition("=")[0]
+    found = [key for key in settings.keys if f"{key.name}.".startswith(f"{wanted}.")]
     group = wanted.replace(".", "/")
     chosen = {group: settings.groups[group]} if group in settings.groups else {}
+    known = [*settings.groups, *(key.name for key in settings.keys)]
     if not found and not chosen:
-        known = [*settings.groups, *(key.name for key in settings.keys)]
-        raise ConfigError(f"fran help {name}: no setting '{wanted}'; {near_keys(wanted, known)}")
+        found = [key for key in settings.keys if f".{wanted}." in f".{key.name}."]
+    if not found and not chosen:
+        meanings = {key.name: key.meaning for key in settings.keys}
+        near = near_keys(wanted, known, f"fran help {name}", meanings)
+        raise ConfigError(f"fran help {name}: no setting '{wanted}'; {near}")
     # values of further keys come from plans and groups: only the composed configuration knows them
     rows = [*_groups(Settings(groups=chosen)), *(_row(k) if k in settings.own else (k.name, k.meaning) for k in found)]
     return _block(f"fran {name}, setting{'s' * (len(rows) > 1)} {wanted}", rows) + "\n"

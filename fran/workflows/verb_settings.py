@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from fran.errors import choices
@@ -18,6 +19,8 @@ from fran.workflows.locations import conf_dir, user_conf_dirs
 from fran.workflows.schema import SCHEMAS
 from fran.workflows.verbs import Verb
 
+FEW, MANY_NEAR = 12, 5
+"""Keys that are listed all where none is near, and of more than that."""
 _LINE = re.compile(r"(\w+): *(.*?)(?: +# *(.*))?$")
 _GROUP = re.compile(r"  - (?:optional )?(?!override )([\w/]+): *(\S+)")
 
@@ -140,22 +143,56 @@ def options(group: str) -> list[str]:
     return sorted(name for name in found if not (name.startswith("_") or (nested and "/" in name)))
 
 
-def near_keys(wanted: str, known: Sequence[str]) -> str:
+def near_keys(
+    wanted: str, known: Sequence[str], whole_list: str = "", meanings: Mapping[str, str] = MappingProxyType({})
+) -> str:
     """The dotted keys that are meant by one that there is not, for the end of an error message.
+
+    Args:
+        wanted: what was typed.
+        known: every key.
+        whole_list: the command that lists them.
+        meanings: what they mean, by key.
 
     Example:
         >>> near_keys("max_epoch", ["fold", "trainer.max_epochs"])
         "did you mean 'trainer.max_epochs'?"
         >>> near_keys("trianer.max_epochs", ["fold", "trainer.max_epochs"])
         "did you mean 'trainer.max_epochs'?"
+        >>> near_keys("seed", ["fold", "trainer.seed", "model.seed"])
+        "did you mean 'trainer.seed' or 'model.seed'?"
+        >>> near_keys("epochs_to_run", ["fold", "trainer.max_epochs", "trainer.seed"], "fran help train")
+        'nearest: trainer.max_epochs; all of them: fran help train'
     """
     from difflib import get_close_matches
 
+    meant = ending_in(wanted, known)
+    if meant:
+        return f"did you mean {' or '.join(repr(key) for key in meant[:MANY_NEAR])}?"
     named = {key.rpartition(".")[2]: key for key in reversed(known)}
     named |= {key.partition(".")[0]: key.partition(".")[0] for key in known} | {
         key: key for key in known if "." in wanted
     }
     near = [wanted] if wanted in named else get_close_matches(wanted, list(named), n=1)
-    return (
-        f"did you mean '{named[near[0]]}'?" if near else choices(wanted, sorted({k.partition(".")[0] for k in known}))
-    )
+    if near:
+        return f"did you mean '{named[near[0]]}'?"
+    if len(named) <= FEW:
+        return choices(wanted, sorted({key.partition(".")[0] for key in known}))
+    said = [key for key in known if wanted.replace("_", " ") in meanings.get(key, "")]
+    alike = sorted(said, key=lambda key: len(meanings[key]))
+    parts = {part for part in re.split(r"[._]", wanted) if len(part) > 3}
+    alike += [key for key in known if parts.intersection(re.split(r"[._]", key))]
+    alike += [named[name] for name in get_close_matches(wanted, list(named), n=MANY_NEAR, cutoff=0.5)]
+    listed = ", ".join(list(dict.fromkeys(alike))[:MANY_NEAR])
+    places = [f"nearest: {listed}" if listed else "", f"all of them: {whole_list}" if whole_list else ""]
+    return "; ".join(filter(None, places)) or "no key is like it"
+
+
+def ending_in(wanted: str, known: Sequence[str]) -> list[str]:
+    """The dotted keys whose last part, or parts, are `wanted`.
+
+    Example:
+        >>> ending_in("lr", ["trainer.optimiser.lr", "trainer.lr_share"])
+        ['trainer.optimiser.lr']
+    """
+    return [key for key in known if f".{key}".endswith(f".{wanted}") and key != wanted]

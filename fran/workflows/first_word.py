@@ -1,0 +1,64 @@
+"""The first line of verbs that begin by loading PyTorch: said at once, from the command line alone."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from fran.errors import FranError
+from fran.training.launcher import place
+from fran.workflows.verb_settings import settings_of
+from fran.workflows.verbs import Verb
+
+SAID: dict[str, tuple[str, ...]] = {
+    "train": ("project", "plan", "model", "fold", "run", "resume", "sweep"),
+    "cv": ("project", "plan", "model", "folds"),
+    "infer": ("project", "runs", "input"),
+}
+"""Verbs that say a first word, and the keys that it names: groups always, other settings where they are typed."""
+NOTHING_TO_WAIT_FOR = ("-h", "--help", "-q", "--quiet", "--cfg", "-c", "--info", "--hydra-help", "--version", "--json")
+
+
+def say_first(name: str, arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> None:
+    """Write what a verb is about to do on standard error, before anything heavy is imported.
+
+    Nothing is said for other verbs, with ``--quiet``, and by processes other than the first of several.
+
+    Args:
+        name: of the verb.
+        arguments: of the command line, behind the verb.
+        environment: of the process.
+    """
+    flags = {argument.partition("=")[0] for argument in arguments}
+    if name not in SAID or flags.intersection(NOTHING_TO_WAIT_FOR) or "quiet=true" in arguments:
+        return
+    if environment.get("FRAN_QUIET") or not _first_of_several(environment):
+        return
+    sys.stderr.write(f"{first_word(name, arguments)}\n")
+    sys.stderr.flush()
+
+
+def first_word(name: str, arguments: Sequence[str]) -> str:
+    """What a verb is about to do.
+
+    Example:
+        >>> first_word("train", ["project=kits", "fold=2"])
+        'fran train: project kits, plan plan1, model dynunet, fold 2; loading PyTorch …'
+        >>> first_word("train", ["project=kits", "resume=plan1-dynunet-f0-1"])
+        'fran train: project kits, resume plan1-dynunet-f0-1; loading PyTorch …'
+        >>> first_word("infer", ["runs=[a,b]", "input=new"])
+        'fran infer: project demo, runs [a,b], input new; loading PyTorch …'
+    """
+    typed = dict(argument.lstrip("+").split("=", 1) for argument in arguments if "=" in argument)
+    groups = {} if "resume" in typed else settings_of(Verb(name, "", "")).groups
+    known = {"project": "demo", **groups, **typed}
+    return f"fran {name}: {', '.join(f'{key} {known[key]}' for key in SAID[name] if key in known)}; loading PyTorch …"
+
+
+def _first_of_several(environment: Mapping[str, str]) -> bool:
+    try:
+        here = place(environment)
+    except FranError:
+        return True  # the verb says it
+    return here is None or here.rank == 0

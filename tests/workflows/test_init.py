@@ -1,0 +1,68 @@
+"""`fran init` again, with and without settings; and where nothing is good."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fran.datasources.phantom import make_phantoms
+from fran.projects.folders import ProjectFolders
+from tests.conftest import Fran
+
+
+def test_a_folder_without_good_cases_leaves_no_project(tmp_path: Path, fran: Fran, fran_home: Path) -> None:
+    (tmp_path / "kits").mkdir()
+    done = fran("init", "-t", "kits", "-i", str(tmp_path / "kits"))
+    assert done.returncode == 1
+    assert f"error: no good case in {tmp_path / 'kits'}: project kits was not made" in done.stderr
+    assert [path for path in fran_home.rglob("*") if path.is_file() or path.name == "kits"] == []
+
+
+def test_what_was_there_before_a_project_was_made_stays(tmp_path: Path) -> None:
+    folders = ProjectFolders("kits", tmp_path / "projects", tmp_path / "cold", tmp_path / "rapid")
+    folders.project.mkdir(parents=True)
+    rules = folders.mask_labels
+    rules.write_text("{}")
+    prediction = folders.predictions / "run" / "a.nii.gz"
+    prediction.parent.mkdir(parents=True)
+    prediction.touch()
+    kept = folders.contents()
+    folders.make()
+    folders.database.touch()
+    (folders.statistics("kits") / "fg").mkdir(parents=True)
+    folders.unmake(kept)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted([prediction, rules])
+    assert not folders.fast.exists() and not folders.raw.exists() and folders.rapid.is_dir()
+
+
+@pytest.mark.slow
+def test_settings_of_a_datasource_hold_until_they_are_stated_otherwise(
+    tmp_path: Path, fran: Fran, fran_home: Path
+) -> None:
+    make_phantoms(tmp_path / "kits", 5, 0, name="kits")
+    (tmp_path / "kits" / "labels.json").unlink(missing_ok=True)
+    init = ("init", "-t", "kits", "-i", str(tmp_path / "kits"))
+    registered = fran_home / "conf" / "datasource" / "kits.yaml"
+
+    def names() -> list[str]:
+        status = json.loads(fran("project", "status", "project=kits", "--json").stdout)
+        return [label["name"] for label in status["labels"]]
+
+    assert fran(*init, "labels={1: kidney, 2: tumour}").returncode == 0
+    assert names() == ["kidney", "tumour"]
+    again = fran(*init)
+    assert again.returncode == 0 and "kits: as before, labels={1: kidney, 2: tumour}" in again.stderr
+    assert names() == ["kidney", "tumour"]
+    other = fran(*init, "labels={1: kidney, 2: cyst}")
+    assert "kits: label names now {1: 'kidney', 2: 'cyst'}, before {1: 'kidney', 2: 'tumour'}" in other.stderr
+    assert names() == ["kidney", "cyst"]
+    assert yaml.safe_load(registered.read_text())["kits"]["labels"] == {1: "kidney", 2: "cyst"}
+    registered.write_text(f"# mine\n{registered.read_text()}")
+    edited = fran(*init, "labels={1: organ, 2: lesion}")
+    assert f"{registered} says something else and was not changed" in edited.stderr
+    assert names() == ["organ", "lesion"]
+    too_few = fran(*init, "labels={1: kidney}")
+    assert too_few.returncode == 1 and "5 good cases are stored" not in too_few.stderr
