@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,7 +14,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from fran.training.schedule import Budget
 
-SMOOTHING = 0.9
+SMOOTHING, BAR = 0.9, 12
+"""Weight of earlier steps in the pace; columns that are left to the bar."""
 log = logging.getLogger(__name__)
 
 
@@ -56,7 +58,7 @@ class ProgressLine(Callback):
         self._last = now
         if self._bar is not None:
             done = self.budget.progress(trainer.global_step)
-            self._bar.update(self._task, completed=done, description=self.line(trainer))
+            self._bar.update(self._task, completed=done, description=self.line(trainer, self.console.width - BAR))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take over the epoch's figures."""
@@ -66,16 +68,21 @@ class ProgressLine(Callback):
         if trainer.is_global_zero and self._bar is None:
             log.info(self.line(trainer))
 
-    def line(self, trainer: pl.Trainer) -> str:
-        """The text of the line."""
+    def line(self, trainer: pl.Trainer, width: int | None = None) -> str:
+        """The text of the line; what matters least is left out where it is longer than `width`."""
         done = self.budget.progress(trainer.global_step)
         left = self.budget.elapsed_s * (1 - done) / done + self.budget.reserve_s if done else float("nan")
         dice = "-" if self.dice != self.dice else f"{self.dice:.3f}"
         loss = "-" if self.loss is None else f"{self.loss:.3f}"
-        return (
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step {trainer.global_step}  loss {loss}"
-            f"  dice {dice}  {self.step_s:.2f} s/step  left {clock(left)}"
-        )
+        parts = [
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",
+            f"step {trainer.global_step}",
+            f"loss {loss}",
+            f"dice {dice}",
+            f"{self.step_s:.2f} s/step",
+            f"left {clock(left)}",
+        ]
+        return fitting(parts, width)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the bar."""
@@ -89,6 +96,20 @@ class ProgressLine(Callback):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def fitting(parts: Sequence[str], width: int | None) -> str:
+    """The parts of a line, without those that do not fit into `width`: the step first, then the pace, then the loss.
+
+    Example:
+        >>> fitting(["epoch 1/8", "step 3", "loss 1.2", "dice -", "0.41 s/step", "left 0:01:00"], 50)
+        'epoch 1/8  loss 1.2  dice -  left 0:01:00'
+    """
+    kept = list(parts)
+    for number in (1, 4, 2):
+        if width is not None and len("  ".join(kept)) > width:
+            kept.remove(parts[number])
+    return "  ".join(kept)
 
 
 def clock(seconds: float) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import shlex
+import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from fran.errors import FranError
 from fran.io.checkpoint import LAST
@@ -61,7 +63,7 @@ def _goes_on(folders: ProjectFolders, name: str) -> bool:
 
 
 def _fran(verb: str, *arguments: str) -> None:
-    log.info("\n$ %s", shlex.join(["fran", verb, *arguments]))
+    log.info("\n%s", _shown(["fran", verb, *arguments], shutil.get_terminal_size().columns))
     with subprocess.Popen([sys.executable, "-m", "fran.cli", verb, *arguments]) as process:
         try:
             status = process.wait()
@@ -70,6 +72,25 @@ def _fran(verb: str, *arguments: str) -> None:
             raise
     if status != 0:
         raise FranError(f"fran {verb} ended with status {status}; its own message stands above")
+
+
+def _shown(words: Sequence[str], width: int) -> str:
+    """A command line as a shell takes it, over several lines where it is long.
+
+    Example:
+        >>> print(_shown(["fran", "train", "project=demo", "plan=plan1"], 24))
+        $ fran train \\
+            project=demo \\
+            plan=plan1
+    """
+    lines = ["$"]
+    for word in map(shlex.quote, words):
+        if len(f"{lines[-1]} {word} \\") > width and lines[-1].strip() not in ("", "$"):
+            lines[-1] += " \\"
+            lines.append(f"    {word}")
+        else:
+            lines[-1] += f" {word}"
+    return "\n".join(lines)
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ from fran.workflows.locations import conf_dir, prefer_config_dir
 from fran.workflows.plans import plan_problems
 from fran.workflows.provenance import Origin, origin
 from fran.workflows.schema import register
-from fran.workflows.terminal import reader_gone, spoken
+from fran.workflows.terminal import fitted, reader_gone, spoken
 
 log = logging.getLogger("fran")
 
@@ -135,10 +135,10 @@ def _ended(error: BaseException, name: str, left_behind: str) -> int:
     if isinstance(error, _JobFailed):
         return error.status
     if isinstance(error, FranError):
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(fitted(f"error: {error}\n", sys.stderr))
         return error.status
     if isinstance(error, _COMPOSING):
-        sys.stderr.write(f"error: {explain(error, name)}\n")
+        sys.stderr.write(fitted(f"error: {explain(error, name)}\n", sys.stderr))
         return 2
     raise error
 

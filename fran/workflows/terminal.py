@@ -9,11 +9,13 @@ import math
 import os
 import re
 import select
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from fran.errors import ConfigError, choices
 
@@ -32,13 +34,41 @@ FLAGS = (
 """Of fran and of Hydra."""
 
 
+COMMAND = re.compile(r"\bfran(?: [a-z][\w-]*){1,2}(?: +(?:[\w./@+~-]+=(?:'[^']*'|\S+)|'[^']*'|--?[a-z]\S*))*")
+"""A command line within a sentence; it stays on one line, so that it can be copied."""
+
+
+def fitted(text: str, stream: TextIO) -> str:
+    """`text` with its long lines broken between words, where `stream` is a terminal; as it is where it is not."""
+    if not stream.isatty():
+        return text
+    return "\n".join(wrapped_line(line, shutil.get_terminal_size().columns) for line in text.split("\n"))
+
+
+def wrapped_line(line: str, width: int) -> str:
+    """A line broken between words; no word, path or command is ever parted.
+
+    Example:
+        >>> print(wrapped_line("  recommended: patch_dim0=80 (why: fran project properties project=kits)", 48))
+          recommended: patch_dim0=80 (why:
+            fran project properties project=kits)
+    """
+    if len(line) <= width:
+        return line
+    indent = " " * (len(line) - len(line.lstrip()))
+    whole = COMMAND.sub(lambda match: match[0].replace(" ", "\0"), line.strip())
+    how: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+    wrapped = textwrap.wrap(whole, width, initial_indent=indent, subsequent_indent=f"{indent}  ", **how)
+    return "\n".join(wrapped).replace("\0", " ")
+
+
 class TerminalFormatter(logging.Formatter):
-    """The bare message, with the level in front of warnings and errors."""
+    """The bare message, with the level in front of warnings and errors, broken between words on a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One record as text."""
         text = super().format(record)
-        return f"{record.levelname.lower()}: {text}" if record.levelno >= logging.WARNING else text
+        return fitted(f"{record.levelname.lower()}: {text}" if record.levelno >= logging.WARNING else text, sys.stderr)
 
 
 class TerminalHandler(logging.StreamHandler[Any]):
@@ -88,7 +118,7 @@ def show_quality(quality: Quality, title: str) -> None:
     styles = {"error": "bold red", "warning": "yellow", "note": "cyan", None: ""}
     console = answer_console()
     for line in lines(quality, title):
-        console.print(Text(line.text, style=styles[line.severity]), soft_wrap=True)
+        console.print(Text(fitted(line.text, sys.stdout), style=styles[line.severity]), soft_wrap=True)
 
 
 @contextmanager
@@ -109,6 +139,11 @@ def transferring(description: str) -> Iterator[Callable[[int, int], None]]:
 
 def say(text: str) -> None:
     """A line of a verb's answer, on standard output; what it does meanwhile is logged."""
+    say_as_it_is(fitted(text, sys.stdout))
+
+
+def say_as_it_is(text: str) -> None:
+    """The same for what no line may be broken of."""
     try:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
@@ -142,7 +177,7 @@ def answer_console() -> Console:
 
 def say_json(content: Any) -> None:
     """The whole answer as one JSON document on standard output; what is not a number becomes null."""
-    say(json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False, default=str))
+    say_as_it_is(json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False, default=str))
 
 
 def _plain(content: Any) -> Any:

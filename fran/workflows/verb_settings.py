@@ -161,7 +161,7 @@ def near_keys(
         "did you mean 'trainer.max_epochs'?"
         >>> near_keys("seed", ["fold", "trainer.seed", "model.seed"])
         "did you mean 'trainer.seed' or 'model.seed'?"
-        >>> near_keys("epochs_to_run", ["fold", "trainer.max_epochs", "trainer.seed"], "fran help train")
+        >>> near_keys("epochs_to_run", ["trainer.max_epochs", *"abcdefghijkl"], "fran help train")
         'nearest: trainer.max_epochs; all of them: fran help train'
     """
     from difflib import get_close_matches
