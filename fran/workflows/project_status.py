@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from fran.errors import StoreError
+from fran.tracking.runs import in_training, read_record
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.projects import existing_project
 from fran.workflows.schema import ProjectStatusConfig
 from fran.workflows.terminal import say, say_json, show_table
 
+if TYPE_CHECKING:
+    from fran.projects.project import Project
+
+INTERRUPTED = "interrupted"
+log = logging.getLogger(__name__)
+
 
 def project_status(job: Job[ProjectStatusConfig]) -> None:
     """Print tables, or one JSON object."""
-    from fran.projects import status
-
     config = job.config
-    found = status.project_status(existing_project(config.paths, config.project))
+    found = status_of(existing_project(config.paths, config.project))
     if config.json:
         say_json(found)
         return
@@ -32,6 +40,27 @@ def project_status(job: Job[ProjectStatusConfig]) -> None:
     say(f"next: {next_step(found)}")
 
 
+def status_of(project: Project) -> dict[str, Any]:
+    """`fran.projects.status.project_status`, and of each run under "state" whether it can go on."""
+    from fran.projects import status
+
+    found = status.project_status(project)
+    for run in found["runs"]:
+        run["state"] = _state(project.folders.checkpoints / run["name"], checkpoint=run["checkpoint"])
+    return found
+
+
+def _state(run_folder: Path, *, checkpoint: bool) -> str:
+    if in_training(run_folder):
+        return "in training"
+    try:
+        if read_record(run_folder).finished:
+            return "finished"
+    except StoreError:
+        log.debug("%s has no readable record", run_folder)
+    return INTERRUPTED if checkpoint else "no checkpoint"
+
+
 def next_step(found: dict[str, Any]) -> str:
     """The command that the state asks for."""
     title = found["title"]
@@ -43,6 +72,9 @@ def next_step(found: dict[str, Any]) -> str:
         return f"fran project folds project={title}"
     if not any(stage["n_cases"] for stage in found["preprocessed"]):
         return f"fran preprocess project={title} plan=plan1"
+    interrupted = [run["name"] for run in found["runs"] if run["state"] == INTERRUPTED]
+    if interrupted:
+        return f"fran train project={title} resume={interrupted[-1]}"
     return f"fran train project={title} plan=plan1 fold=0"
 
 
@@ -126,12 +158,12 @@ def _say_runs(runs: Sequence[dict[str, Any]]) -> None:
     if runs:
         rows = [
             (
-                *(r["name"], r["plan"] or "", "" if r["fold"] is None else r["fold"], r["epochs"]),
+                *(r["name"], r["plan"] or "", "" if r["fold"] is None else r["fold"], r["state"], r["epochs"]),
                 "—" if r["best_dice"] is None else f"{r['best_dice']:.3f}",
             )
             for r in runs
         ]
-        show_table("Runs", ("run", "plan", "fold", "epochs", "best val/dice"), rows)
+        show_table("Runs", ("run", "plan", "fold", "state", "epochs", "best val/dice"), rows)
         say("")
 
 

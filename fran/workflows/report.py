@@ -63,13 +63,12 @@ def of_run(config: ReportConfig) -> Path:
 
 def of_project(config: ReportConfig) -> Path:
     """Write the page of a project."""
-    from fran.projects.status import project_status
     from fran.reporting.project_page import write_project_page
-    from fran.workflows.project_status import next_step
+    from fran.workflows.project_status import next_step, status_of
     from fran.workflows.projects import existing_project
 
     project = existing_project(config.paths, config.project)
-    status = project_status(project)
+    status = status_of(project)
     path = _target(config, "project.html")
     problems: list[str] = []
     runs = [_run_row(project, row, path.parent, problems) for row in status["runs"]]

@@ -13,6 +13,7 @@ from fran.errors import ConfigError
 from fran.io.manifest import Manifest, ManifestEntry
 from fran.plans.schema import Plan
 from fran.projects.project import Project
+from fran.tracking.runs import RunRecord, training_lock, write_record
 from fran.workflows.entry import Job
 from fran.workflows.plan_data import properties_of
 from fran.workflows.project_drop import project_drop
@@ -74,6 +75,25 @@ def test_status_is_text_for_people(config: dict, capsys: pytest.CaptureFixture[s
     assert shown.endswith("next: fran train project=organs plan=plan1 fold=0\n")
     project_status(job(ProjectStatusConfig(**config, json=True)))
     assert json.loads(capsys.readouterr().out)["n_cases"] == 5
+
+
+def test_status_says_which_runs_can_go_on(config: dict, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[type-arg]
+    runs = folders_of(config["paths"], config["project"]).checkpoints
+    for name, stopped_by in (("done", "max_epochs"), ("killed", None), ("stopped", "SIGTERM"), ("trained", None)):
+        (runs / name).mkdir(parents=True)
+        (runs / name / "config.yaml").write_text("plan_name: plan1\nfold: 0\n")
+        (runs / name / "last.ckpt").touch()
+        record = RunRecord(runs / name, "organs", "plan1", "dynunet", 0, *"abc", "2026-01-01", {"stopped_by": stopped_by})
+        write_record(record)
+    (runs / "stopped" / "last.ckpt").unlink()
+    with training_lock(runs / "trained"):
+        project_status(job(ProjectStatusConfig(**config, json=True)))
+        states = {run["name"]: run["state"] for run in json.loads(capsys.readouterr().out)["runs"]}
+        project_status(job(ProjectStatusConfig(**config)))
+    expected = {"done": "finished", "killed": "interrupted", "stopped": "no checkpoint", "trained": "in training"}
+    assert states == expected
+    shown = capsys.readouterr().out
+    assert "next: fran train project=organs resume=killed\n" in shown and "in training" in shown
 
 
 def test_properties_say_what_to_begin_with(config: dict, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[type-arg]
