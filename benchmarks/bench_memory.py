@@ -4,9 +4,9 @@
 
 A project of a few phantoms is made, and `fran train` with MLflow and a validation after each of its short epochs runs
 once for each number of loader processes and each cache. At the end of every epoch the resident memory of the process
-and its children is read, pages that several of them share counted once (PSS). `slope_mb_per_epoch` is the median of the
-slopes between all pairs of epochs after `--warmup`, which single jumps of an allocator do not move. `--leak-mb` keeps
-so much more at each epoch's end, to see that it is seen.
+and its children is read, pages that several of them share counted once (PSS): `mb` is all, `of_it_loaders_mb` the
+children's part. `slope_mb_per_epoch` is the median of the slopes between all pairs of epochs after `--warmup`, which
+single jumps of an allocator do not move. `--leak-mb` keeps so much more at each epoch's end, to see that it is seen.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ def process_tree(pid: int) -> Iterator[int]:
             yield from process_tree(int(child))
 
 
-def tree_mb() -> float:
-    """Memory of this process and its descendants, shared pages counted once, files mapped into it left out."""
-    kb = 0
+def tree_mb() -> tuple[float, float]:
+    """Memory of this process and of its descendants, shared pages counted once, files mapped into it left out."""
+    kb = [0, 0]
     for pid in process_tree(os.getpid()):
         rows = (line.split() for line in _read(Path(f"/proc/{pid}/smaps_rollup")).splitlines())
-        kb += sum(int(row[1]) for row in rows if row[0] in ("Pss_Anon:", "Pss_Shmem:"))
-    return kb / 1024
+        kb[pid != os.getpid()] += sum(int(row[1]) for row in rows if row[0] in ("Pss_Anon:", "Pss_Shmem:"))
+    return kb[0] / 1024, kb[1] / 1024
 
 
 def _read(path: Path) -> str:
@@ -61,8 +61,8 @@ def _read(path: Path) -> str:
         return ""
 
 
-def train(overrides: list[str], leak_mb: float) -> list[float]:
-    """MB at the end of each epoch."""
+def train(overrides: list[str], leak_mb: float) -> list[tuple[float, float]]:
+    """MB of the process and of its loaders at the end of each epoch."""
     import torch
     from pytorch_lightning.callbacks import Callback
 
@@ -78,7 +78,7 @@ def train(overrides: list[str], leak_mb: float) -> list[float]:
 
     class Probe(Callback):
         def __init__(self) -> None:
-            self.measured: list[float] = []
+            self.measured: list[tuple[float, float]] = []
             self.kept: list[torch.Tensor] = []
 
         def on_train_epoch_end(self, *_: object) -> None:
@@ -110,12 +110,14 @@ def one(args: argparse.Namespace, workers: int, cache: str) -> dict[str, Any]:
     settings = [f"trainer.max_epochs={args.epochs}", f"trainer.num_workers={workers}", f"trainer.cache={cache}"]
     command = [sys.executable, __file__, "--train", *SMALL, *settings, "--leak-mb", str(args.leak_mb)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    values: list[float] = json.loads(done.stdout.splitlines()[-1])
+    both: list[tuple[float, float]] = json.loads(done.stdout.splitlines()[-1])
+    values = [sum(pair) for pair in both]
     return {
         "workers": workers,
         "cache": cache,
         "slope_mb_per_epoch": round(slope(values, args.warmup), 4),
-        "mb_at_epochs": {n: round(values[n], 1) for n in sorted({0, args.warmup, args.epochs // 2, args.epochs - 1})},
+        "mb": [round(value, 1) for value in values],
+        "of_it_loaders_mb": [round(loaders, 1) for _, loaders in both],
     }
 
 

@@ -83,8 +83,8 @@ def test_status_says_which_runs_can_go_on(config: dict, capsys: pytest.CaptureFi
         (runs / name).mkdir(parents=True)
         (runs / name / "config.yaml").write_text("plan_name: plan1\nfold: 0\n")
         (runs / name / "last.ckpt").touch()
-        record = RunRecord(runs / name, "organs", "plan1", "dynunet", 0, *"abc", "2026-01-01", {"stopped_by": stopped_by})
-        write_record(record)
+        end = {"stopped_by": stopped_by}
+        write_record(RunRecord(runs / name, "organs", "plan1", "dynunet", 0, *"abc", "2026-01-01", end))
     (runs / "stopped" / "last.ckpt").unlink()
     with training_lock(runs / "trained"):
         project_status(job(ProjectStatusConfig(**config, json=True)))
