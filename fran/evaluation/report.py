@@ -9,14 +9,13 @@ from dataclasses import asdict, astuple, fields, replace
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from fran.errors import StoreError, problems_table
 from fran.evaluation.intervals import Bootstrap
 from fran.evaluation.measures import COLUMNS, Score
+from fran.evaluation.narrow import fitting_table
 from fran.evaluation.paired import Paired, sentence, verdict
 from fran.evaluation.scoring import ScoreTable
 from fran.evaluation.summary import Estimate, LabelSummary
@@ -120,27 +119,31 @@ def show_scores(
     table: ScoreTable, summary: Sequence[LabelSummary], console: Console | None = None, n_worst: int = 5
 ) -> None:
     """Show means per label with their intervals, the worst cases and the problems in the terminal."""
-    parts: list[RenderableType] = [_problems(table), _worst_table(table, n_worst), _summary_table(table, summary)]
+    console = console or Console()
+    parts: list[RenderableType] = [_problems(table)]
+    parts += _tables(*_worst_table(table, n_worst), console)
+    parts += _tables(*_summary_table(table, summary), console)
     if any(line.lesions for line in summary):
-        parts.append(_lesion_table(table, summary))
-    (console or Console()).print(Group(*parts))
+        parts += _tables(*_lesion_table(table, summary), console)
+    console.print(Group(*parts))
 
 
 def show_paired(
     lines: Sequence[Paired], how: Bootstrap, pred: Path | str, against: Path | str, console: Console | None = None
 ) -> None:
     """Show the differences per label and metric, and say what those of Dice mean."""
-    columns = ("name", "metric", "this", "other", "difference", "better : worse", "p (Holm)", "shown")
-    made = _table(f"{pred}, less {against}", columns)
+    console = console or Console()
+    columns = ("name", "metric", "this", "other", "difference", "better\n: worse", "p (Holm)", "shown")
+    rows = []
     for line in lines:
         digits = COLUMNS[line.column].digits
         means = (shown(v, digits) for v in (line.mean, line.against))
         difference = stacked(Estimate(line.difference, line.low, line.high), digits)
         won, p = f"{line.wins} : {line.losses}", shown(line.p_holm, 3)
         found = verdict(line, how.level)
-        made.add_row(line.label, COLUMNS[line.column].heading, *means, difference, won, p, found)
+        rows.append((line.label, COLUMNS[line.column].heading, *means, difference, won, p, found))
     said = (Text(sentence(line, how.level)) for line in lines if line.column == "dice")
-    (console or Console()).print(Group(made, *said))
+    console.print(Group(*_tables(f"{pred}, less {against}", columns, rows, console), *said))
 
 
 def shown(value: float | None, digits: int) -> str:
@@ -157,41 +160,50 @@ def stacked(found: Estimate, digits: int, joint: str = " to ") -> str:
     return f"{shown(found.value, digits)}\n{shown(found.low, digits)}{joint}{shown(found.high, digits)}"
 
 
-def _summary_table(table: ScoreTable, summary: Sequence[LabelSummary]) -> Table:
+Rows = list[tuple[str, ...]]
+
+
+def _summary_table(table: ScoreTable, summary: Sequence[LabelSummary]) -> tuple[str, Sequence[str], Rows]:
     title = f"Mean over {table.n_scored} of {table.n_references} references, with its interval"
     columns = [c for c in table.measures.columns() if c not in ("f1", "diff_mm3", "asd_mm")]
-    made = _table(title, ["name", "cases", *(COLUMNS[c].heading for c in columns), "one-sided"])
+    rows: Rows = []
     for line in summary:
         # tenths of a mm: the table fits into 80 columns
         cells = (stacked(line.averages[c].mean, 1 if c.endswith("_mm") else 3, "–") for c in columns)
-        made.add_row(line.name, str(line.averages["dice"].n), *cells, f"{line.only_pred}, {line.only_ref}")
-    return made
+        rows.append((line.name, str(line.averages["dice"].n), *cells, f"{line.only_pred}, {line.only_ref}"))
+    return title, ["name", "cases", *(COLUMNS[c].heading for c in columns), "one-sided"], rows
 
 
-def _lesion_table(table: ScoreTable, summary: Sequence[LabelSummary]) -> Table:
+def _lesion_table(table: ScoreTable, summary: Sequence[LabelSummary]) -> tuple[str, Sequence[str], Rows]:
     title = f"Lesions (components found at an intersection over union of {table.measures.lesion_iou:g})"
-    made = _table(title, ["name", "true", "marked", "found", "false", "missed", "precision", "recall", "F1"])
+    rows: Rows = []
     for line in summary:
         if line.lesions:
             n = line.lesions
             counts = map(str, (n.ref_lesions, n.pred_lesions, n.tp, n.fp, n.fn))
-            made.add_row(line.name, *counts, *(stacked(e, 2, "–") for e in (n.precision, n.recall, n.f1)))
-    return made
+            rows.append((line.name, *counts, *(stacked(e, 2, "–") for e in (n.precision, n.recall, n.f1))))
+    return title, ["name", "true", "marked", "found", "false", "missed", "precision", "recall", "F1"], rows
 
 
-def _worst_table(table: ScoreTable, n: int) -> Table:
-    made = _table("Lowest Dice", ["case", "name", "Dice", "prediction mm³", "reference mm³"])
-    for score in table.worst(n):
-        made.add_row(score.case_id, score.name, f"{score.dice:.3f}", f"{score.pred_mm3:,.0f}", f"{score.ref_mm3:,.0f}")
-    return made
+def _worst_table(table: ScoreTable, n: int) -> tuple[str, Sequence[str], Rows]:
+    rows: Rows = [
+        (score.case_id, score.name, f"{score.dice:.3f}", f"{score.pred_mm3:,.0f}", f"{score.ref_mm3:,.0f}")
+        for score in table.worst(n)
+    ]
+    return "Lowest Dice", ["case", "name", "Dice", "prediction\nmm³", "reference\nmm³"], rows
 
 
-def _table(title: str, columns: Sequence[str]) -> Table:
-    made = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in columns:
-        words = name in ("case", "name", "metric", "shown")
-        made.add_column(name, justify="left" if words else "right", overflow="fold")
-    return made
+def _tables(title: str, columns: Sequence[str], rows: Rows, console: Console) -> list[RenderableType]:
+    """One table, or one for each name where that has not the room; numbers of a narrower console go beyond it."""
+    made = fitting_table(title, columns, rows, console)
+    if made is not None:
+        return [made]
+    at, parts = columns.index("name"), list[RenderableType]([Text(title)])
+    for name in dict.fromkeys(row[at] for row in rows):
+        own = [(*row[:at], *row[at + 1 :]) for row in rows if row[at] == name]
+        others = [*columns[:at], *columns[at + 1 :]]
+        parts.append(fitting_table(name, others, own, console) or Text("\n".join(map("  ".join, own))))
+    return parts
 
 
 def _problems(table: ScoreTable) -> Text:

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from fran.workflows.terminal import show_table
+from fran.workflows.terminal import fitted, show_table, wrapped_line
 
 PROSE = "twelve words that say what this thing is, so that nobody needs to guess"
 
@@ -31,3 +31,22 @@ def test_prose_stands_beside_or_below(monkeypatch: pytest.MonkeyPatch, width: in
     assert ("twelve" in row) == beside
     assert max(map(len, lines)) <= width
     assert " ".join(" ".join(lines).split()).count("twelve words") == 1
+
+
+SENTENCE = (
+    "error: stopped at step 101; go on with: fran train project=demo 'resume=my run' trainer.max_epochs=3 and so on"
+)
+
+
+@pytest.mark.parametrize("width", [30, 50, 80])
+def test_sentences_break_between_words_and_commands_stay_whole(width: int) -> None:
+    lines = wrapped_line(SENTENCE, width).splitlines()
+    assert " ".join(line.strip() for line in lines) == SENTENCE
+    assert sum("fran train project=demo 'resume=my run' trainer.max_epochs=3" in line for line in lines) == 1
+    assert all(len(line) <= width or "fran train" in line for line in lines)
+
+
+def test_where_there_is_no_terminal_nothing_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    assert fitted(SENTENCE, io.StringIO()) == SENTENCE
+    assert len(fitted(SENTENCE, Terminal()).splitlines()) > 1
