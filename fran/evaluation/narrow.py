@@ -24,7 +24,7 @@ def parted(text: str, width: int) -> str:
         'small_bowel_\\nand_duodenum'
     """
     lines = [""]
-    for part in re.findall(r"[^ _]*[ _]?", text):
+    for part in filter(None, re.findall(r"[^ _]*[ _]?", text)):
         if lines[-1] and len(lines[-1] + part.rstrip()) > width:
             lines.append("")
         lines[-1] += part

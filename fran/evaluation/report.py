@@ -14,7 +14,7 @@ from rich.text import Text
 
 from fran.errors import StoreError, problems_table
 from fran.evaluation.intervals import Bootstrap
-from fran.evaluation.measures import COLUMNS, Score
+from fran.evaluation.measures import COLUMNS, Measures, Score
 from fran.evaluation.narrow import fitting_table
 from fran.evaluation.paired import Paired, sentence, verdict
 from fran.evaluation.scoring import ScoreTable
@@ -125,6 +125,7 @@ def show_scores(
     parts += _tables(*_summary_table(table, summary), console)
     if any(line.lesions for line in summary):
         parts += _tables(*_lesion_table(table, summary), console)
+    parts.append(Text(_meanings(table.measures), style="dim"))
     console.print(Group(*parts))
 
 
@@ -158,6 +159,18 @@ def stacked(found: Estimate, digits: int, joint: str = " to ") -> str:
     if math.isnan(found.value):
         return "–"
     return f"{shown(found.value, digits)}\n{shown(found.low, digits)}{joint}{shown(found.high, digits)}"
+
+
+def _meanings(measures: Measures) -> str:
+    """What the columns of the means are, on a line or two."""
+    said = {
+        "dice": "Dice, overlap from 0 to 1",
+        "nsd": "NSD, share of the surfaces within the tolerance",
+        "hd95_mm": "HD95, mm within which 95 % of the surfaces lie",
+        "assd_mm": "ASSD, their mean distance in mm",
+    }
+    columns = "; ".join(text for column, text in said.items() if column in measures.columns())
+    return f"{columns}; one-sided: cases with the label in the prediction alone, in the reference alone"
 
 
 Rows = list[tuple[str, ...]]

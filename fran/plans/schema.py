@@ -46,8 +46,8 @@ class Plan:
             spacing. ``whole``: that, resized to the patch size. ``lbd``: cropped to the labels. ``rbd`` (``kbd``):
             cropped to a localiser's regions. ``pbd`` (``patch``): overlapping patches of the source plan's output.
             ``sourcepbd`` (``sourcepatch``): patches of the fixed-spacing volume.
-        spacing: voxel spacing, (x, y, z) in RAS order.
-        patch_dim0: side of a training patch along x and y.
+        spacing: voxel spacing: from one voxel to the next along x (right), y (front) and z (head).
+        patch_dim0: side of a training patch, the box that the network sees at once, along x and y.
         patch_dim1: side of a training patch along z.
         patch_overlap: share of a patch that neighbouring patches of a grid have in common, 0 up to but not 1.
         expand_by: margin around what a case is cropped to.

@@ -46,6 +46,7 @@ def demo(job: Job[DemoConfig]) -> None:
     _fran("score", f"pred={output}", f"gt={new}")
     log.info("\nThat was the whole way. Look at the run:      fran ui project=demo")
     log.info("The same with another spacing and network:    fran train 'spacing=[0.8,0.8,1.5]' model=segresnet")
+    log.info("What the words mean (fold, epoch, Dice, …):   docs/glossary.md")
     log.info("On your own data:                             fran init -t <title> -i <folder of images/ and lms/>")
 
 

@@ -108,7 +108,7 @@ def _say(project: Project) -> None:
     tests, title = found["n_test"], project.project_title
     log.info("project %s: %d cases (%d kept for testing), %s", title, len(project), tests, project.folders.project)
     sizes = [sum(counts.values()) for _, counts in sorted(found["folds"]["cases"].items())]
-    log.info("folds of %s cases", ", ".join(map(str, sizes)))
+    log.info("folds of %s cases: each fold is held out of one training and judges it", ", ".join(map(str, sizes)))
     labels = (f"{row['value']} {row['name']} ({row['n_cases']} cases)" for row in found["labels"])
     log.info("labels: %s", ", ".join(labels))
     overrides = " ".join(f"'{text}'" if "[" in text else text for text in properties["recommendation"]["overrides"])

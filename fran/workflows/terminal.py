@@ -34,7 +34,9 @@ FLAGS = (
 """Of fran and of Hydra."""
 
 
-COMMAND = re.compile(r"\bfran(?: [a-z][\w-]*){1,2}(?: +(?:[\w./@+~-]+=(?:'[^']*'|\S+)|'[^']*'|--?[a-z]\S*))*")
+COMMAND = re.compile(
+    r"\bfran(?: [a-z][\w-]*(?![\w=./-])){1,2}(?: +(?:[\w./@+~-]+=(?:'[^']*'|\S+)|'[^']*'|--?[a-z]\S*))*"
+)
 """A command line within a sentence; it stays on one line, so that it can be copied."""
 
 

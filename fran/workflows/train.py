@@ -302,9 +302,11 @@ def _say(result: FitResult, spec: TrainSpec) -> None:
     project, validated = spec.project, len(result.case_dice)
     dices = ", ".join(_dice_of(name, result.metrics, validated) for name in spec.label_names)
     log.info(
-        "run %s: %d epochs in %.0f s, ended by %s; validation Dice %.3f (best), last: %s",
-        *(result.run_folder.name, result.epochs, result.elapsed_s, result.stopped_by, result.best_dice, dices),
+        "run %s: %d epochs in %.0f s, ended by %s",
+        *(result.run_folder.name, result.epochs, result.elapsed_s, result.stopped_by),
     )
+    if validated:
+        log.info("Dice of the cases held out (overlap, 0 to 1): %.3f at best; at the end %s", result.best_dice, dices)
     log.info("next: fran infer project=%s 'runs=[%s]' input=<folder of images>", project, result.run_folder.name)
     log.info("      fran ui project=%s      (compare runs in MLflow)", project)
 
