@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def write_compare_page(
     path: Path | str,
     sides: Sequence[Side],
     compared: Sequence[Sequence[Paired]],
-    settings: Sequence[Sequence[str]] | None,
+    settings: Mapping[str, Sequence[Sequence[str]]] | None,
     how: Bootstrap,
 ) -> Path:
     """Write the page.
@@ -39,7 +39,8 @@ def write_compare_page(
         path: HTML file to write.
         sides: two or more; the first is compared with each of the others.
         compared: the first less each of the others.
-        settings: rows of key and value of each side, of keys that differ; None where a side has no settings.
+        settings: stage by stage, rows of key and value of each side, of keys that differ; None where a side has no
+            settings.
         how: intervals are made.
     """
     first, *others = sides
@@ -54,8 +55,7 @@ def write_compare_page(
         for other, lines in zip(others, compared, strict=True)
     ]
     header = ["key", *(side.name for side in sides)]
-    rows = [[text(cell) for cell in row] for row in settings or []]
-    caption = "Settings in which they differ; folds, places and speed left out"
+    stages = [(stage, _settings(stage, header, rows)) for stage, rows in (settings or {}).items()]
     return write_page(
         path,
         "compare.html",
@@ -65,9 +65,16 @@ def write_compare_page(
         level=f"{100 * how.level:g} %",
         pairs=pairs,
         charts=_charts(sides),
-        settings=Table(caption, header, rows) if rows else None,
+        stages=stages,
         known=settings is not None,
     )
+
+
+def _settings(stage: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table | None:
+    """What differs of a stage's settings, if anything does."""
+    if not rows:
+        return None
+    return Table(f"{stage}: settings that differ", header, [[text(cell) for cell in row] for row in rows])
 
 
 def _charts(sides: Sequence[Side]) -> list[Chart]:

@@ -84,6 +84,7 @@ def of_comparison(config: ReportConfig) -> Path:
     from fran.evaluation.report import read_scores
     from fran.io.case_table import FILE
     from fran.reporting.compare_page import Side, write_compare_page
+    from fran.workflows.run_stages import differing
 
     named = config.compare or []
     sides, settings, problems = [], [], []
@@ -104,19 +105,8 @@ def of_comparison(config: ReportConfig) -> Path:
     compared = [compare(sides[0].scores, side.scores, columns, how) for side in sides[1:]]
     names = "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", side.name) for side in sides)
     path = _target(config, f"compare_{names[:150]}.html")
-    rows = _differing(settings) if len(settings) == len(sides) and not problems else None
+    rows = differing(settings) if len(settings) == len(sides) and not problems else None
     return write_compare_page(path, sides, compared, rows, how)
-
-
-def _differing(settings: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Rows of key and each run's value, of keys that decide what a training becomes and are not the same in all."""
-    from fran.tracking.identity import identity
-    from fran.tracking.params import flatten_all
-
-    flat = [flatten_all(identity(one)) for one in settings]
-    keys = dict.fromkeys(key for one in flat for key in one)
-    rows = [[key, *(one.get(key, "not stated") for one in flat)] for key in keys]
-    return [row for row in rows if len(set(row[1:])) > 1]
 
 
 def run_folder(config: ReportConfig, name: str, key: str = "run") -> Path:

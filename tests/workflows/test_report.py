@@ -15,6 +15,7 @@ from fran.projects.project import Project
 from fran.workflows.entry import Job
 from fran.workflows.projects import folders_of
 from fran.workflows.report import check, report
+from fran.workflows.run_stages import INFERENCE, NETWORK, OTHER, PREPROCESSING, STAGES, TRAINING, differing
 from fran.workflows.schema import PathsConfig, ProjectConfig, ReportConfig
 
 from ..reporting.html_rules import Page, faults
@@ -99,7 +100,9 @@ def test_runs_are_compared_with_what_differs(config: ReportConfig, capsys: pytes
     page = Page(text)
     rows = [page.words[i] for i, _ in page.named("tr")]
     assert "trainer.optimiser.lr0.020.010.01" in rows and not any("seed" in row for row in rows)
-    assert [page.words[i] for i, _ in page.named("h3")] == ["new<1> less old", "new<1> less third"]
+    headings = [page.words[i] for i, _ in page.named("h3")]
+    assert headings == ["new<1> less old", "new<1> less third", *STAGES]
+    assert text.count("No setting differs.") == 3
     assert {"Dice of a", "Dice of <b>"} <= {page.words[i] for i, _ in page.named("strong")}
     assert text.count("a: Dice +0.100 (95 % interval +0.100 to +0.100; 8 cases, 8 better and 0 worse)") == 2
     config.compare = ["old", str(runs / "third" / "cases.csv")]
@@ -108,6 +111,22 @@ def test_runs_are_compared_with_what_differs(config: ReportConfig, capsys: pytes
     write_cases(runs / "third" / "cases.csv", [CaseScore("other", "a", 0.5)])
     with pytest.raises(DataError, match="nothing in common"):
         report(Job(config, {}, {}, ()))
+
+
+def test_what_differs_stands_at_every_stage_that_reads_it() -> None:
+    one = {"plan_name": "plan1", "spacing": [1, 1, 3], "patch_dim0": 64, "model": {"filters": 8}, "fold": 0}
+    two = {"plan_name": "fine", "spacing": [1, 1, 1], "patch_dim0": 32, "model": {"filters": 12}, "fold": 1}
+    spacing, patch = ["spacing", "[1, 1, 3]", "[1, 1, 1]"], ["patch_dim0", "64", "32"]
+    filters = ["model.filters", "8", "12"]
+    assert differing([one, two]) == {
+        PREPROCESSING: [spacing],
+        NETWORK: [filters],
+        TRAINING: [patch],
+        INFERENCE: [spacing, patch],
+        OTHER: [["plan_name", "plan1", "fine"]],
+    }
+    assert differing([one | {"mode": "lbd"}, two | {"mode": "lbd"}])[PREPROCESSING] == [spacing, patch]
+    assert differing([one, one | {"fold": 3}]) == {stage: [] for stage in STAGES}
 
 
 def test_settings_that_cannot_work(config: ReportConfig) -> None:
