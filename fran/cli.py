@@ -12,6 +12,13 @@ from fran.workflows.verbs import Group, Verb, Verbs
 
 VERBS: dict[str, Verb | Group] = {
     "init": Verb("init", "check folders of raw data and make, or add to, a project", "fran init -t kits -i raw/kits"),
+    "add-data": Verb(
+        "add_data",
+        "more folders of raw data for a project that exists; folds that were dealt stay",
+        "fran add-data project=kits raw/lits",
+        conf="init",
+        words=("folder…",),
+    ),
     "check": Verb(
         "check",
         "what is wrong with folders of raw data, and what to do",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fran.errors import ConfigError, DataError
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.schema import CheckConfig
-from fran.workflows.sources import datasources_of, entries_of, is_setting, quoted_folders
+from fran.workflows.sources import datasources_of, entries_of, free_words, quoted_folders
 
 if TYPE_CHECKING:
     from fran.datasources.datasource import Datasource
@@ -77,8 +77,8 @@ def translate(arguments: Sequence[str]) -> list[str]:
         >>> translate(["/data/kits", "strict=true"])
         ["folders=['/data/kits']", 'strict=true']
     """
-    folders = [argument for argument in arguments if not is_setting(argument)]
-    return [*quoted_folders(folders), *(argument for argument in arguments if is_setting(argument))]
+    folders = free_words(arguments)
+    return [*quoted_folders(folders), *(argument for argument in arguments if argument not in folders)]
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from fran.errors import ConfigError, FranError
 from fran.workflows import init
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.schema import ImportNnunetConfig
-from fran.workflows.sources import is_setting
+from fran.workflows.sources import free_words
 
 log = logging.getLogger("fran.import")
 
@@ -60,16 +60,11 @@ def translate(arguments: Sequence[str]) -> list[str]:
         >>> translate(["/data/Dataset004_Liver", "channel=0"])
         ['project=_new', 'project.title=liver', "folders=['/data/Dataset004_Liver']", 'channel=0']
     """
-    folders = [a for a in _after_flags(arguments) if not is_setting(a)]
+    folders = free_words(arguments)
     named = any(a in ("-t", "--title") or a.startswith(("project=", "project.title=")) for a in arguments)
     title = [] if named or not folders else ["-t", _title(Path(folders[0]))]
     rest = [a for a in arguments if a not in folders]
     return init.translate([*title, *rest, *(["-i", *folders] if folders else [])])
-
-
-def _after_flags(arguments: Sequence[str]) -> list[str]:
-    """Arguments that are no flag's value."""
-    return [a for before, a in zip(["", *arguments], arguments, strict=False) if before not in ("-t", "-m", "-n")]
 
 
 def _title(folder: Path) -> str:

@@ -71,6 +71,8 @@ def add(job: Job[InitConfig] | Job[ImportNnunetConfig], splits: Path | None = No
     with_cases = {case.ds for case in project.cases()}
     register(config.project, {name: entry for name, entry in entries.items() if name in with_cases})
     _say_changes(before, project.database.sources())
+    counts = (len(report.added), len(report.updated), len(report.unchanged))
+    log.info("cases: %d added, %d changed, %d as they were", *counts)
     if config.lm_groups is not None:
         project.set_lm_groups(config.lm_groups)
     if splits is not None:

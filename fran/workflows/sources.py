@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("fran.sources")
 _OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w.@/]*=")
+_WITH_VALUE = (
+    *("-t", "--title", "-m", "--mnemonic", "-n", "--num-processes"),
+    *("--cfg", "-c", "--config-dir", "-cd", "--config-name", "-cn", "--package", "-p"),
+)
 
 
 def entries_of(config: SourcesConfig) -> dict[str, DatasourceConfig]:
@@ -68,6 +72,17 @@ def is_setting(argument: str) -> bool:
         [True, True, False, False]
     """
     return argument.startswith("-") or _OVERRIDE.match(argument) is not None
+
+
+def free_words(arguments: Sequence[str]) -> list[str]:
+    """Arguments of a command line that are no setting, no flag and no flag's value: folders.
+
+    Example:
+        >>> free_words(["-t", "lits", "raw/lits", "strict=true", "--cfg", "job"])
+        ['raw/lits']
+    """
+    pairs = zip(["", *arguments], arguments, strict=False)
+    return [a for before, a in pairs if before not in _WITH_VALUE and not is_setting(a)]
 
 
 def quoted_folders(folders: Sequence[str]) -> list[str]:

@@ -20,7 +20,7 @@ from .commands import HELP, LEFT_OPEN, REPOSITORY, Command, every_command
 from .world import World, jobs_of_sweep, run
 
 QUICK = (
-    *("init", "check", "fix rename-duplicates", "fix harmonise", "fix relabel", "fix names"),
+    *("init", "add-data", "check", "fix rename-duplicates", "fix harmonise", "fix relabel", "fix names"),
     *("plan list", "plan show", "plan diff", "plan explain", "labels show", "labels tsl"),
     *("project status", "project properties", "project folds", "project sheet", "project drop", "project groups"),
     *("cache ls", "cache verify", "cache gc", "score", "postprocess", "completion", "doctor"),
@@ -88,6 +88,8 @@ PROJECTS = {
     "projects.md": {"organs": ["kits", "stsct", "late"]},
     "plans.md": {"nodes": ["nodesthick", "nodes"], "demo": ["demo"]},
     "from_excel.md": {"nodes": ["nodesthick", "nodes"], "demo": ["demo"]},
+    "fran add-data project=kits /data/lits": {"kits": ["kits", "lits"]},
+    "fran add-data project=kits raw/lits": {"kits": ["kits", "lits"]},
     "fran project drop project=kits name=old_scans": {"kits": ["kits", "old_scans"]},
     "fran project groups project=kits 'lm_groups=[[kits],[lits]]'": {"kits": ["kits", "lits"]},
 }

@@ -172,6 +172,23 @@ def test_verbs_of_a_project(fran, made: Path) -> None:  # type: ignore[no-untype
     assert json.loads(fran("project", "status", "project=organs", "json=true").stdout)["n_test"] == 2
 
 
+@pytest.mark.slow
+def test_folders_are_added_to_a_project_that_exists(fran, made: Path) -> None:  # type: ignore[no-untyped-def]
+    make_phantoms(made / "more", 2, 20, name="more")
+    before = json.loads(fran("project", "folds", "project=organs", "json=true").stdout)["cases"]
+    done = fran("add-data", "project=organs", str(made / "more"), "labels={1: kidney, 2: tumour}")
+    assert done.returncode == 0, done.stderr
+    assert "cases: 2 added, 0 changed, 0 as they were" in done.stderr
+    assert "project organs: 9 cases (2 kept for testing)" in done.stderr
+    after = json.loads(fran("project", "folds", "project=organs", "json=true").stdout)["cases"]
+    assert sum(sum(counts.values()) for counts in after.values()) == 7
+    assert all(after[fold].get("organs", 0) == counts.get("organs", 0) for fold, counts in before.items())
+    again = fran("add-data", "-t", "organs", "-i", str(made / "more"))
+    assert again.returncode == 0 and "cases: 0 added, 0 changed, 2 as they were" in again.stderr
+    unmade = fran("add-data", "project=demo", str(made / "more"))
+    assert unmade.returncode == 1 and "make it: fran demo" in unmade.stderr
+
+
 def test_project_that_is_not_there(fran) -> None:  # type: ignore[no-untyped-def]
     done = fran("project", "status", "project=demo")
     assert done.returncode == 1
