@@ -3,6 +3,7 @@
     python benchmarks/bench_startup.py --repeats 5
 
 `user_s` is the processor time of the command, which other programs on the machine disturb less than `wall_s`.
+`first_word_s` is how long `fran train` is silent, its standard error being a pipe.
 `compose_s` is the processor time of composing a training's configuration in a running process, for the slowest plan.
 """
 
@@ -43,6 +44,21 @@ def measure(arguments: list[str], home: str, repeats: int) -> dict[str, float]:
     return {"wall_s": round(statistics.median(walls), 3), "user_s": round(statistics.median(users), 3)}
 
 
+def first_word_seconds(home: str, repeats: int) -> dict[str, object]:
+    walls = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        command = [sys.executable, "-m", "fran.cli", "train", "project=nobody"]
+        environment = {**os.environ, "FRAN_HOME": home, "PYTHONPATH": str(ROOT)}
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            word = process.stderr.readline()
+            walls.append(time.perf_counter() - start)
+            process.kill()
+        assert word.startswith("fran train: project nobody")
+    return {"what": "fran train, first word", "first_word_s": round(statistics.median(walls), 3)}
+
+
 def compose_seconds(home: str, repeats: int) -> dict[str, object]:
     os.environ["FRAN_HOME"] = home
     sys.path.insert(0, str(ROOT))
@@ -71,6 +87,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         for name, arguments in COMMANDS.items():
             print(json.dumps({"what": name, **measure(arguments, home, repeats)}))
+        print(json.dumps(first_word_seconds(home, repeats)))
         print(json.dumps(compose_seconds(home, repeats)))
 
 

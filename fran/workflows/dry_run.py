@@ -56,11 +56,12 @@ def say_training(spec: TrainSpec, split: Split, run_name: str) -> None:
     from fran.training.hardware import resolve_accelerator, resolve_precision
     from fran.training.memory import gib, memory_of_training
     from fran.training.parts import complete_network
+    from fran.training.progress import clock
 
     filled = complete_network(spec)
     cost = network_cost(filled, spec.patch_size, spec.trusted)
-    settings = spec.trainer
-    limit = f", at most {settings.max_time}, the last validation included" if settings.max_time is not None else ""
+    settings, most = spec.trainer, spec.trainer.max_time_s
+    limit = f", at most {clock(most)} with all validations" if most is not None else ""
     say(f"run {run_name}: {len(split.train)} cases to train, {len(spec.data.val_ids)} to validate (fold {spec.fold})")
     figures = f"{cost.parameters / 1e6:.1f} M parameters, patch {list(spec.patch_size)}"
     say(f"network: {filled['_target_']}, {figures}, {cost.flops / 1e9:.0f} GFLOP forward")

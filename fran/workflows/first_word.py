@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from fran.errors import FranError
 from fran.training.launcher import place
+from fran.workflows.terminal import fitted
 from fran.workflows.verb_settings import settings_of
 from fran.workflows.verbs import Verb
 
@@ -35,7 +36,7 @@ def say_first(name: str, arguments: Sequence[str], environment: Mapping[str, str
         return
     if environment.get("FRAN_QUIET") or not _first_of_several(environment):
         return
-    sys.stderr.write(f"{first_word(name, arguments)}\n")
+    sys.stderr.write(fitted(f"{first_word(name, arguments)}\n", sys.stderr))
     sys.stderr.flush()
 
 

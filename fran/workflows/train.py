@@ -292,9 +292,12 @@ def _write_down(job: Job[TrainConfig], run_folder: Path) -> None:
 
 def _size(spec: TrainSpec) -> str:
     """Cases and limits of a training in words."""
+    from fran.training.progress import clock
+
     settings, data = spec.trainer, spec.data
     steps = f"{settings.max_epochs} epochs of {settings.steps_per_epoch} steps"
-    limit = f", or {settings.max_time} of steps and validations" if settings.max_time is not None else ""
+    most = settings.max_time_s
+    limit = f", at most {clock(most)} with all validations" if most is not None else ""
     return f"{len(data.train_ids)} cases to train, {len(data.val_ids)} to validate; {steps}{limit}"
 
 
