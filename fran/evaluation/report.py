@@ -122,10 +122,9 @@ def show_scores(
     console = console or Console()
     parts: list[RenderableType] = [_problems(table)]
     parts += _tables(*_worst_table(table, n_worst), console)
-    parts += _tables(*_summary_table(table, summary), console)
+    parts += [*_tables(*_summary_table(table, summary), console), Text(_meanings(table.measures), style="dim")]
     if any(line.lesions for line in summary):
-        parts += _tables(*_lesion_table(table, summary), console)
-    parts.append(Text(_meanings(table.measures), style="dim"))
+        parts += [Text(), *_tables(*_lesion_table(table, summary), console)]
     console.print(Group(*parts))
 
 

@@ -183,11 +183,11 @@ def _inflated(path: Path, packed: _Packed, shape: tuple[int, int, int], dtype: n
         rest = b"" if stream.eof else stream.decompress(stream.unconsumed_tail, 1)
     except zlib.error as error:
         raise DataError(
-            f"{path}: expected a whole file, found it truncated or corrupt: {error}; copy it again from its source"
+            f"{path}: expected a whole file, found a truncated or corrupt one: {error}; copy it again from its source"
         ) from error
     if len(voxels) < needed or rest or not stream.eof:
         found = f"{len(voxels)}{'' if stream.eof else ' and more, or no end'}"
-        text = f"{path}: expected a whole file, found it truncated or corrupt: {found} of {needed} bytes"
+        text = f"{path}: expected a whole file, found a truncated or corrupt one: {found} of {needed} bytes"
         raise DataError(f"{text}; copy it again from its source")
     stored = dtype.newbyteorder(">" if packed.big_endian else "<")
     return np.frombuffer(voxels, stored).astype(dtype, copy=False).reshape(shape[::-1])

@@ -98,7 +98,7 @@ def _inflate_head(path: Path, head: bytes) -> bytes:
         return zlib.decompressobj(wbits=31).decompress(head, _HEADER_BYTES)
     except zlib.error as error:
         raise DataError(
-            f"{path}: expected a whole file, found it truncated or corrupt: {error}; copy it again from its source"
+            f"{path}: expected a whole file, found a truncated or corrupt one: {error}; copy it again from its source"
         ) from error
 
 
@@ -166,7 +166,7 @@ def _payload(path: Path, content: bytes, needed: int) -> bytes:
         )
     payload = _inflate(path, content, needed) if zipped else content
     if len(payload) < needed:
-        text = f"{path}: expected a whole file, found it truncated or corrupt: {len(payload)} of {needed} bytes"
+        text = f"{path}: expected a whole file, found a truncated or corrupt one: {len(payload)} of {needed} bytes"
         raise DataError(f"{text}; copy it again from its source")
     return payload
 
@@ -188,7 +188,7 @@ def _inflate(path: Path, content: bytes, needed: int) -> bytes:
         return _inflate_members(path, content, needed)
     except (EOFError, gzip.BadGzipFile, zlib.error, isal_zlib.IsalError) as error:  # type: ignore[misc]  # its stub is wrong
         raise DataError(
-            f"{path}: expected a whole file, found it truncated or corrupt: {error}; copy it again from its source"
+            f"{path}: expected a whole file, found a truncated or corrupt one: {error}; copy it again from its source"
         ) from error
 
 

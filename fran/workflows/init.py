@@ -81,11 +81,12 @@ def add(job: Job[InitConfig] | Job[ImportNnunetConfig], splits: Path | None = No
         project.maybe_store_projectwide_properties()
         _say(project)
     if report.errors:
-        stored = len(report.added) + len(report.updated) + len(report.unchanged)
-        raise DataError(f"{len(report.errors)} errors, as said above; {stored} good cases are stored")
-    log.info(
-        "next: fran preprocess project=%s plan=plan1   (and, if you like, what is recommended)", config.project.title
-    )
+        stored, n = len(report.added) + len(report.updated) + len(report.unchanged), len(report.errors)
+        log.info("next: mend them and type the same command again, or go on with the good cases:")
+        log.info("      fran preprocess project=%s plan=plan1", config.project.title)
+        raise DataError(f"{n} error{'s' * (n > 1)}, as said above; {stored} good cases are stored")
+    log.info("next: fran preprocess project=%s plan=plan1", config.project.title)
+    log.info("      (and behind it, if you like, what is recommended)")
 
 
 def _listed_folders(entries: Mapping[str, DatasourceConfig]) -> str:
@@ -110,11 +111,12 @@ def _say(project: Project) -> None:
     tests, title = found["n_test"], project.project_title
     log.info("project %s: %d cases (%d kept for testing), %s", title, len(project), tests, project.folders.project)
     sizes = [sum(counts.values()) for _, counts in sorted(found["folds"]["cases"].items())]
-    log.info("folds of %s cases: each fold is held out of one training and judges it", ", ".join(map(str, sizes)))
+    log.info("folds of %s cases; each is held out of one training, and judges it", ", ".join(map(str, sizes)))
     labels = (f"{row['value']} {row['name']} ({row['n_cases']} cases)" for row in found["labels"])
     log.info("labels: %s", ", ".join(labels))
     overrides = " ".join(f"'{text}'" if "[" in text else text for text in properties["recommendation"]["overrides"])
-    log.info("recommended: %s   (why: fran project properties project=%s)", overrides, title)
+    log.info("recommended: %s", overrides)
+    log.info("      why: fran project properties project=%s", title)
 
 
 def translate(arguments: Sequence[str]) -> list[str]:

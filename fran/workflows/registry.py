@@ -43,7 +43,10 @@ def as_before(entries: Mapping[str, DatasourceConfig], stated: Collection[str]) 
 
 
 def register(project: ProjectConfig, entries: Mapping[str, DatasourceConfig]) -> None:
-    """Write the files that are not there; bring those of datasources up to date that nobody has edited."""
+    """Write the files that are not there; bring those of datasources up to date that nobody has edited.
+
+    A file about another folder of the same name is left alone.
+    """
     file = _file_of("project", project.title)
     if file is None:
         _write(_own("project", project.title), {key: value for key, value in vars(project).items() if value})
@@ -56,8 +59,8 @@ def register(project: ProjectConfig, entries: Mapping[str, DatasourceConfig]) ->
             continue
         before = {**asdict(DatasourceConfig()), **_read(file, name)}
         after = {**asdict(DatasourceConfig()), **content}
-        other = [key for key in after if after[key] != before.get(key) and key != "folder"]
-        if not other:
+        other = [key for key in after if after[key] != before.get(key)]
+        if not other or not _is_of(before["folder"], content["folder"]):
             continue
         changed = ", ".join(f"{key}={_plain(after[key])}" for key in other)
         if file == _own("datasource", name) and "#" not in file.read_text(encoding="utf-8"):
@@ -68,11 +71,17 @@ def register(project: ProjectConfig, entries: Mapping[str, DatasourceConfig]) ->
 
 
 def _registered(name: str, entry: DatasourceConfig) -> dict[str, Any]:
-    """What the datasource's file says, where it is about the same folder."""
+    """What the datasource's file says about it."""
     file = _file_of("datasource", name)
     found = _read(file, name) if file is not None else {}
-    same = Path(str(found.pop("folder", ""))).expanduser() == Path(entry.folder)
-    return {key: value for key, value in found.items() if same and hasattr(entry, key)}
+    own = _is_of(found.pop("folder", ""), entry.folder)
+    return {key: value for key, value in found.items() if own and hasattr(entry, key)}
+
+
+def _is_of(registered: Any, folder: str) -> bool:
+    """Whether a file that names the folder `registered` is about `folder`: that one, or where it was moved to."""
+    former = Path(str(registered)).expanduser()
+    return former == Path(folder) or not former.exists()
 
 
 def _read(file: Path, name: str) -> dict[str, Any]:

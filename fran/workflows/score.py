@@ -65,7 +65,7 @@ def score(job: Job[ScoreConfig]) -> None:
     pictures = _pictures(config, ours.table) if ours.table else []
     page = folder / ("scores.html" if ours.table else "paired.html")
     written.append(write_scores_page(page, how, ours.table, summary, pictures, comparison))
-    log.info("written: %s", ", ".join(map(str, written)))
+    log.info("written to %s: %s", folder, ", ".join(path.name for path in written))
     if config.json:
         scores = as_dict(ours.table, summary, how) if ours.table else None
         paired = paired_dict(comparison.lines, how, config.pred, comparison.against) if comparison else None

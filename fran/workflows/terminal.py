@@ -193,8 +193,8 @@ def _plain(content: Any) -> Any:
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table on standard output; without lines and never wrapped where the output is piped.
 
-    On a terminal only the column with the longest cell is wrapped; where that would be a narrow strip, its cells stand
-    below their rows.
+    On a terminal only the column with the longest cell is wrapped; where that would be a narrow strip, or part a word
+    or path, its cells stand below their rows.
     """
     from rich import box
     from rich.console import Console
@@ -211,14 +211,18 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[objec
         widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
         longest = widths.index(max(widths))
         left = console.width - (sum(widths) - widths[longest]) - 2 * len(widths)  # what the longest may take
-        below = left < min(widths[longest], LEAST_STRIP)
+        word = max((len(part) for row in cells for part in row[longest].split()), default=0)
+        below = left < min(widths[longest], max(LEAST_STRIP, word))
         if below and left >= -4:  # without it there are two gaps less
             kept = [n for n in range(len(columns)) if n != longest]
             lines = ["  ".join(row[n].ljust(widths[n]) for n in kept).rstrip() for row in (columns, *cells)]
             console.print(Text(lines[0], style="bold"))
             for line, row in zip(lines[1:], cells, strict=True):
                 console.print(Text(line))
-                console.print(Padding(Text(row[longest], style="dim"), (0, 0, 0, 4)))
+                if word > console.width - 4:  # the terminal breaks a path that can still be copied
+                    console.print(Text(f"    {row[longest]}", style="dim"), soft_wrap=True)
+                else:
+                    console.print(Padding(Text(row[longest], style="dim"), (0, 0, 0, 4)))
             return
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         for number, column in enumerate(columns):

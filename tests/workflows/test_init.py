@@ -10,6 +10,8 @@ import yaml
 
 from fran.datasources.phantom import make_phantoms
 from fran.projects.folders import ProjectFolders
+from fran.workflows.registry import as_before, register
+from fran.workflows.schema import DatasourceConfig, ProjectConfig
 from tests.conftest import Fran
 
 
@@ -36,6 +38,27 @@ def test_what_was_there_before_a_project_was_made_stays(tmp_path: Path) -> None:
     folders.unmake(kept)
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted([prediction, rules])
     assert not folders.fast.exists() and not folders.raw.exists() and folders.rapid.is_dir()
+
+
+def test_a_file_about_another_folder_of_that_name_is_left_alone(tmp_path: Path, fran_home: Path) -> None:
+    first, second, moved = (tmp_path / place / "kits" for place in ("first", "second", "moved"))
+    first.mkdir(parents=True)
+    second.mkdir(parents=True)
+    file = fran_home / "conf" / "datasource" / "kits.yaml"
+
+    def registered() -> dict[str, object]:
+        register(ProjectConfig("organs"), entries)
+        content: dict[str, object] = yaml.safe_load(file.read_text())["kits"]
+        return content
+
+    entries = {"kits": DatasourceConfig(str(first), labels={1: "kidney"})}
+    assert registered()["folder"] == str(first)
+    entries = as_before({"kits": DatasourceConfig(str(second))}, ())
+    assert entries["kits"].labels is None and registered()["folder"] == str(first)
+    first.rename(moved.parent)
+    entries = as_before({"kits": DatasourceConfig(str(moved.parent))}, ())
+    assert entries["kits"].labels == {1: "kidney"}
+    assert registered() == {**registered(), "folder": str(moved.parent), "labels": {1: "kidney"}}
 
 
 @pytest.mark.slow

@@ -33,6 +33,17 @@ def test_prose_stands_beside_or_below(monkeypatch: pytest.MonkeyPatch, width: in
     assert " ".join(" ".join(lines).split()).count("twelve words") == 1
 
 
+@pytest.mark.parametrize("width", [80, 60])
+def test_a_path_is_in_one_piece(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    path = "/home/ann/fran/cold/datasets/preprocessed/kits/spc_150_150_300"
+    screen = Terminal()
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys, "stdout", screen)
+    show_table("Stages", ("stage", "cases", "folder"), [("source", "10 of 10", path), ("lbd", "3 of 10", path)])
+    assert screen.getvalue().count(path) == 2
+
+
 SENTENCE = (
     "error: stopped at step 101; go on with: fran train project=demo 'resume=my run' trainer.max_epochs=3 and so on"
 )
