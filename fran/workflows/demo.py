@@ -7,7 +7,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 
 from fran.errors import FranError
 from fran.io.checkpoint import LAST
@@ -16,6 +15,7 @@ from fran.tracking.runs import RECORD, read_record
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.projects import folders_of
 from fran.workflows.schema import DemoConfig
+from fran.workflows.terminal import continued
 
 log = logging.getLogger("fran.demo")
 
@@ -64,7 +64,8 @@ def _goes_on(folders: ProjectFolders, name: str) -> bool:
 
 
 def _fran(verb: str, *arguments: str) -> None:
-    log.info("\n%s", _shown(["fran", verb, *arguments], shutil.get_terminal_size().columns))
+    width = shutil.get_terminal_size().columns if sys.stderr.isatty() else 10_000
+    log.info("\n%s", continued(f"$ {shlex.join(['fran', verb, *arguments])}", width))
     with subprocess.Popen([sys.executable, "-m", "fran.cli", verb, *arguments]) as process:
         try:
             status = process.wait()
@@ -73,25 +74,6 @@ def _fran(verb: str, *arguments: str) -> None:
             raise
     if status != 0:
         raise FranError(f"fran {verb} ended with status {status}; its own message stands above")
-
-
-def _shown(words: Sequence[str], width: int) -> str:
-    """A command line as a shell takes it, over several lines where it is long.
-
-    Example:
-        >>> print(_shown(["fran", "train", "project=demo", "plan=plan1"], 24))
-        $ fran train \\
-            project=demo \\
-            plan=plan1
-    """
-    lines = ["$"]
-    for word in map(shlex.quote, words):
-        if len(f"{lines[-1]} {word} \\") > width and lines[-1].strip() not in ("", "$"):
-            lines[-1] += " \\"
-            lines.append(f"    {word}")
-        else:
-            lines[-1] += f" {word}"
-    return "\n".join(lines)
 
 
 def main() -> None:

@@ -69,14 +69,12 @@ def _say_intensities(found: dict[str, Any]) -> None:
 
 
 def _say_shapes(found: dict[str, Any]) -> None:
+    places = {"0": "least", "10": "10 %", "50": "median", "90": "90 %", "100": "most"}
     rows = [
-        (
-            name,
-            *(" x ".join(f"{v:.3g}" for v in found[f"{key}_percentiles"][p]) for p in ("0", "10", "50", "90", "100")),
-        )
-        for name, key in (("spacing, mm", "spacing"), ("size, voxels", "size"))
+        (name, *(" x ".join(f"{v:.3g}" for v in found[f"{key}_percentiles"][p]) for key in ("spacing", "size")))
+        for p, name in places.items()
     ]
-    show_table("Grids (x, y, z; percentiles on each axis)", ("", "least", "10 %", "median", "90 %", "most"), rows)
+    show_table("Grids (x, y, z; percentiles on each axis)", ("of the cases", "spacing, mm", "size, voxels"), rows)
     say("")
 
 

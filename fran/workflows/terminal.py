@@ -48,7 +48,7 @@ def fitted(text: str, stream: TextIO) -> str:
 
 
 def wrapped_line(line: str, width: int) -> str:
-    """A line broken between words; no word, path or command is ever parted.
+    """A line broken between words; no word or path is ever parted, and a command so that it can be copied.
 
     Example:
         >>> print(wrapped_line("  recommended: patch_dim0=80 (why: fran project properties project=kits)", 48))
@@ -61,7 +61,30 @@ def wrapped_line(line: str, width: int) -> str:
     whole = COMMAND.sub(lambda match: match[0].replace(" ", "\0"), line.strip())
     how: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
     wrapped = textwrap.wrap(whole, width, initial_indent=indent, subsequent_indent=f"{indent}  ", **how)
-    return "\n".join(wrapped).replace("\0", " ")
+    lines = [part.replace("\0", " ") for part in wrapped]
+    return "\n".join(continued(part, width) if part.lstrip().startswith("fran ") else part for part in lines)
+
+
+def continued(command: str, width: int) -> str:
+    """A command line as a shell takes it, over several lines where it is long.
+
+    Example:
+        >>> print(continued("fran train project=demo 'runs=[a, b]'", 30))
+        fran train project=demo \\
+            'runs=[a, b]'
+    """
+    if len(command) <= width:
+        return command
+    indent = " " * (len(command) - len(command.lstrip()))
+    first, *words = re.findall(r"(?:'[^']*'|[^\s'])+", command)
+    lines = [indent + first]
+    for word in words:
+        if len(f"{lines[-1]} {word} \\") > width and lines[-1].strip() not in ("$", "fran"):
+            lines[-1] += " \\"
+            lines.append(f"{indent}    {word}")
+        else:
+            lines[-1] += f" {word}"
+    return "\n".join(lines)
 
 
 class TerminalFormatter(logging.Formatter):
