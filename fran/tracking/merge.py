@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 from fran.errors import StoreError
-from fran.tracking.mlflow_logger import ARTIFACTS, client_of, ensure_experiment, sqlite_uri
+from fran.tracking.mlflow_logger import ARTIFACTS, client_of, ensure_experiment, log_datasets, sqlite_uri
 from fran.tracking.params import in_batches
 from fran.tracking.parents import CV, DIGEST, KIND, PARENT, TRAINING, find_parent, search
 
@@ -198,7 +198,7 @@ def _copy(
     for key in run.data.metrics:
         _copy_metric(source, client, run.info.run_id, run_id, key, known is not None and key in known.metrics)
     if _datasets(run) and (former is None or not _datasets(former)):
-        client.log_inputs(run_id, _datasets(run))
+        log_datasets(client, run_id, _datasets(run))
     tags = dict(run.data.tags)
     parent = tags.pop(PARENT, None)
     if parent is not None:

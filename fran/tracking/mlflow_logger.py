@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from fran.io.files import read_json, write_json
 from fran.tracking.settings import OFFLINE, TrackingSettings
 
 if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput
     from mlflow.tracking import MlflowClient
     from pytorch_lightning.loggers import MLFlowLogger
 
@@ -141,6 +142,16 @@ def _make_sqlite_store(uri: str) -> None:
         client_of(f"sqlite:///{made.as_posix()}").search_experiments(max_results=1)
         with suppress(FileExistsError):
             db.hardlink_to(made)
+
+
+def log_datasets(client: MlflowClient, run_id: str, inputs: Sequence[DatasetInput]) -> None:
+    """Tell a run which data it is of, also when several processes store the same data at once."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.log_inputs(run_id, inputs)
+    except MlflowException:
+        client.log_inputs(run_id, inputs)  # another process was quicker, and what it stored is found now
 
 
 def remember_run(run_folder: Path | str, uri: str, run_id: str) -> None:

@@ -16,7 +16,7 @@ from fran import keys
 from fran.io.checkpoint import BEST, LAST
 from fran.tracking.finish import MAX_TAG
 from fran.tracking.guard import warn_only, warn_only_mlflow
-from fran.tracking.mlflow_logger import remember_run
+from fran.tracking.mlflow_logger import log_datasets, remember_run
 from fran.tracking.params import flatten, in_batches
 from fran.training.interrupt import TrainingInterrupted
 
@@ -263,4 +263,4 @@ def _log_dataset(logger: MLFlowLogger, run_id: str, facts: RunFacts) -> None:
         source=facts.dataset_source,
     )
     tag = InputTag("mlflow.data.context", "training")
-    logger.experiment.log_inputs(run_id, [DatasetInput(dataset, [tag])])
+    log_datasets(logger.experiment, run_id, [DatasetInput(dataset, [tag])])

@@ -6,17 +6,26 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from mlflow.entities import Dataset, DatasetInput
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, TensorDataset
 
 from fran.errors import ConfigError
-from fran.tracking.mlflow_logger import client_of, make_logger, tracking_uri
+from fran.tracking.mlflow_logger import (
+    client_of,
+    ensure_experiment,
+    log_datasets,
+    make_logger,
+    sqlite_uri,
+    tracking_uri,
+)
 from fran.tracking.settings import TrackingSettings
 from fran.tracking.track_run import RunFacts, TrackRun
 
@@ -173,6 +182,26 @@ def test_two_processes_may_start_in_one_new_store(tmp_path: Path) -> None:
     runs = client.search_runs([experiment.experiment_id])
     assert sorted(run.info.run_name for run in runs) == ["run0", "run1"]
     assert {run.data.metrics["loss"] for run in runs} == {9.0}
+
+
+def test_several_trainings_may_name_the_same_new_data_at_once(tmp_path: Path) -> None:
+    uri = sqlite_uri(tmp_path / "mlflow.db")
+    experiment = ensure_experiment(uri, "kits", (tmp_path / "a").as_uri())
+    n, rounds = 6, 5
+    run_ids = [client_of(uri).create_run(experiment).info.run_id for _ in range(n)]
+    together = threading.Barrier(n)
+
+    def name_data(run_id: str) -> None:
+        client = client_of(uri)
+        for digest in range(rounds):
+            together.wait(60)
+            log_datasets(client, run_id, [DatasetInput(Dataset("kits", str(digest), "local", "folder"), [])])
+
+    with ThreadPoolExecutor(n) as pool:
+        list(pool.map(name_data, run_ids))
+    for run_id in run_ids:
+        inputs = client_of(uri).get_run(run_id).inputs.dataset_inputs
+        assert sorted(i.dataset.digest for i in inputs) == [str(digest) for digest in range(rounds)]
 
 
 def test_without_tracking_mlflow_is_not_imported() -> None:
