@@ -162,3 +162,13 @@ def choices(value: object, valid: Sequence[str]) -> str:
         return f"did you mean '{near[0]}'?"
     hint = f"did you mean '{near[0]}'? " if near else ""
     return f"{hint}choices: {', '.join(sorted(valid))}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, whose plural ends in s.
+
+    Example:
+        >>> counted(1, "epoch"), counted(2, "epoch")
+        ('1 epoch', '2 epochs')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"

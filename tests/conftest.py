@@ -46,7 +46,7 @@ def fran(fran_home: Path, tmp_path: Path) -> Fran:
     folder = tmp_path / "here"
     folder.mkdir()
 
-    def run(*arguments: str, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, timeout: float = 900, **environment: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "fran.cli", *arguments],
             cwd=folder,

@@ -85,7 +85,7 @@ def connected(address: str, setting: str = "ray_address", **own: Any) -> Iterato
         own: further arguments of ``ray.init``; sizes count for a cluster that is started here, others have theirs.
 
     Raises:
-        ConfigError: Ray is not installed, or no cluster answers.
+        ConfigError: Ray is not installed, no cluster answers, or none starts here.
     """
     ray = _ray()
     if ray.is_initialized():
@@ -97,8 +97,11 @@ def connected(address: str, setting: str = "ray_address", **own: Any) -> Iterato
     stated = {k: v for k, v in own.items() if v is not None and (address == "local" or k not in _SIZES)}
     try:
         ray.init(address=address, **quiet | sizes | stated)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise _no_cluster(address, error, setting) from error
+    except Exception as error:
+        # of no class of its own: that its processes did not answer in time
+        if isinstance(error, ConnectionError | RuntimeError | ValueError) or type(error) is Exception:
+            raise _no_cluster(address, error, setting) from error
+        raise
     try:
         yield ray
     finally:
@@ -118,6 +121,11 @@ def _check_reachable(address: str, setting: str) -> None:
 
 def _no_cluster(address: str, error: Exception, setting: str) -> ConfigError:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if address == "local":
+        return ConfigError(
+            f"{setting}: expected Ray to start on this machine, which it did not ({reason}); where the machine is very "
+            "busy try again later, or go without Ray"
+        )
     return ConfigError(
         f"{setting}: expected a Ray cluster at '{address}', found none ({reason}); start one with "
         f"`ray start --head`, or set {setting}=local"

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 
+from fran.errors import counted
+
 
 class Halving:
     """The rungs of one search.
@@ -62,4 +64,6 @@ class Halving:
             return None
         shown = self.sign * seen[trial]
         ending = {1: "st", 2: "nd", 3: "rd"}.get(rank % 10 if rank % 100 not in (11, 12, 13) else 0, "th")
-        return f"{shown:.4g} after {rung} epochs: {rank}{ending} of {len(seen)} trials, the best {kept} go on"
+        return (
+            f"{shown:.4g} after {counted(rung, 'epoch')}: {rank}{ending} of {len(seen)} trials, the best {kept} go on"
+        )

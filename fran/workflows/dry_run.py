@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from fran.errors import counted
 from fran.workflows.plan_status import StageState, stage_states
 from fran.workflows.plan_text import STAGE_COLUMNS, say_folders, short_path, stage_row
 from fran.workflows.plans import plan_chain
@@ -67,8 +68,9 @@ def say_training(spec: TrainSpec, split: Split, run_name: str) -> None:
     say(f"network: {filled['_target_']}, {figures}, {cost.flops / 1e9:.0f} GFLOP forward")
     say(f"classes: {', '.join(spec.data.labels.channel_names[1:])}")
     device = resolve_accelerator(settings.accelerator)
-    steps = f"{settings.max_epochs} epochs of {settings.steps_per_epoch} steps, {settings.batch_size} patches each"
-    say(f"training: {steps}{limit}, on {device}")
+    steps = f"{counted(settings.max_epochs, 'epoch')} of {counted(settings.steps_per_epoch, 'step')}"
+    patches = "1 patch" if settings.batch_size == 1 else f"{settings.batch_size} patches"
+    say(f"training: {steps}, {patches} each{limit}, on {device}")
     precision = resolve_precision(settings.precision, device)
     need = memory_of_training(cost, settings, half="16" in precision)
     parts = f"{gib(need.weights)} for weights and optimiser, {gib(need.patch)} for each patch"

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import yaml
 
-from fran.errors import FranError, SettingProblem, StoreError, choices
+from fran.errors import FranError, SettingProblem, StoreError, choices, counted
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.schema import ReportConfig
 from fran.workflows.terminal import counting, say
@@ -210,7 +210,7 @@ def _trained(result: Mapping[str, Any]) -> str:
         return ""
     minutes = float(result.get("elapsed_s") or 0) / 60
     took = f"{minutes / 60:.1f} hours" if minutes >= 90 else f"{minutes:.0f} minutes"
-    return f"{result['epochs']} epochs, {result.get('steps', '?')} steps, {took}"
+    return f"{counted(result['epochs'], 'epoch')}, {result.get('steps', '?')} steps, {took}"
 
 
 def _commands(folder: Path, title: str, plan: str) -> list[tuple[str, str]]:

@@ -15,27 +15,20 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from fran.errors import ConfigError
+from fran.errors import ConfigError, counted
 from fran.tracking import sweeps
 from fran.tracking.sweeps import Sweep, Trial, read_trial
+from fran.workflows.sweep_jobs import Asked, Candidate, compose, job_overrides, key_of, why_refused
 from fran.workflows.sweeps import (
-    Asked,
-    Candidate,
     Preparation,
     Stop,
-    check_swept,
-    compose,
     conclude,
-    job_overrides,
-    keep_config,
-    key_of,
     open_sweep,
     parent_of,
     refuse,
+    running,
     say_end,
-    settle,
     stoppable,
-    why_refused,
 )
 from fran.workflows.terminal import say, show_table
 
@@ -72,14 +65,12 @@ def grid(
     combinations = list(itertools.product(*([f"{k}={v}" for v in values] for k, values in axes.items())))
     jobs = {own: compose([*common, *own]) for own in combinations}
     first = jobs[combinations[0]]
-    check_swept(first)
     asked = Asked("grid", common, axes, metric, mode)
     if first.config.dry_run:
         _say_plan(open_sweep(asked, first, make=False), {key_of(job): own for own, job in jobs.items()})
         return
     sweep = open_sweep(asked, first)
-    with sweep.running():
-        settle(sweep)
+    with running(sweep, master):
         known = {trial.key: trial for trial in sweep.trials()}
         trials: dict[Combination, Trial] = {}
         for own, job in jobs.items():
@@ -89,9 +80,8 @@ def grid(
                 trials[own] = known[key]
             elif known[key] not in trials.values():
                 trials[own] = known[key]
-        keep_config(master, sweep)
         todo = [Candidate(trial, jobs[own], (*common, *own)) for own, trial in trials.items() if not trial.done]
-        log.info("%s: %d trials, %d of them are done", sweep.name, len(trials), len(trials) - len(todo))
+        log.info("%s: %s, %d done", sweep.name, counted(len(trials), "trial"), len(trials) - len(todo))
         stop = Stop()
         if todo:
             with _launcher(sweep, context, task, master) as run, stoppable(sweep) as stop:
@@ -179,5 +169,5 @@ def _say_plan(sweep: Sweep, wanted: Mapping[str, Combination]) -> None:
         trial = known.get(key)
         todo = "train" if trial is None else "nothing" if trial.done else "go on" if trial.run else "try again"
         rows.append((trial.number if trial else "-", trial.state if trial else "new", todo, " ".join(own)))
-    show_table(f"{sweep.name}: {len(wanted)} trials", ("trial", "state", "to do", "settings"), rows)
+    show_table(f"{sweep.name}: {counted(len(wanted), 'trial')}", ("trial", "state", "to do", "settings"), rows)
     say("nothing was done; leave --dry-run away to do it")

@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Overrid
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from fran.errors import ConfigError, choices
+from fran.errors import ConfigError, choices, counted
 from fran.tracking import sweeps
 from fran.tracking.identity import settings_digest
 from fran.tracking.sweeps import Sweep, Trial, history, write_trial
@@ -26,28 +26,26 @@ from fran.tuning.halving import Halving
 from fran.tuning.settings import SearchSettings
 from fran.tuning.space import Searched, Space
 from fran.workflows.composition import search_folders
-from fran.workflows.entry import Job
-from fran.workflows.schema import TrainConfig
-from fran.workflows.sweeps import (
+from fran.workflows.sweep_jobs import (
     Asked,
     Candidate,
+    compose,
+    job_overrides,
+    key_of,
+    override,
+    project_of,
+    why_refused,
+)
+from fran.workflows.sweeps import (
     Preparation,
     Stop,
-    check_swept,
-    compose,
     conclude,
-    job_overrides,
-    keep_config,
-    key_of,
     open_sweep,
-    override,
     parent_of,
-    project_of,
     refuse,
+    running,
     say_end,
-    settle,
     stoppable,
-    why_refused,
 )
 from fran.workflows.terminal import say, show_table
 
@@ -81,7 +79,6 @@ def search(
     common = tuple(o.input_line or "" for o in overrides if not o.is_sweep_override())
     base = compose(common)
     space = space_of(base.config.search, [o for o in overrides if o.is_sweep_override()])
-    check_swept(base)
     if base.config.fold == "all" or base.config.trainer.val_every_n_epochs == 0:
         raise ConfigError("search: expected trainings that validate, found fold=all or trainer.val_every_n_epochs=0")
     # a sampler is part of what is asked, for its draws are; how many are wanted, and when they stop, is not
@@ -94,9 +91,7 @@ def search(
     from fran.workflows.sweep_ray import Work, cluster, ray_settings
     from fran.workflows.sweep_tune import search_with_tune
 
-    with sweep.running():
-        settle(sweep)
-        keep_config(master, sweep)
+    with running(sweep, master):
         progress = Search(sweep, common, space, settings, project_of(base).folders.checkpoints)
         with cluster(ray_settings(master)) as (ray, remote), stoppable(sweep) as stop:
             progress.stop, progress.parent = stop, parent_of(sweep, base)
@@ -247,9 +242,8 @@ class Search:
             else:
                 self._pending.append(Candidate(trial, job, overrides))
         done = self._counted - len(self._pending)
-        log.info(
-            "%s: %d of %d trials are done, %d go on", self.sweep.name, done, self.settings.trials, len(self._pending)
-        )
+        wanted = counted(self.settings.trials, "trial")
+        log.info("%s: %d of %s done, %d to go on with", self.sweep.name, done, wanted, len(self._pending))
         if left_out:
             log.warning("%d trials of %s were of another configuration and do not count", left_out, self.sweep.name)
 
@@ -388,27 +382,39 @@ def _six_digits(value: Any) -> Any:
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
-def _say_draws(space: Space, settings: SearchSettings, common: Sequence[str], sweep: Sweep) -> None:
+def first_draws(space: Space, settings: SearchSettings, common: Sequence[str]) -> list[tuple[list[str], str]]:
+    """Overrides of the first random draws, and what keeps each from being trained; empty where nothing does.
+
+    Args:
+        space: drawn from.
+        settings: of the search.
+        common: overrides of every trial.
+    """
     sampler = RandomSampler(space, settings.seed)
-    rows = []
-    for number in range(min(SHOWN_DRAWS, settings.trials)):
-        own = overrides_of(sampler.draw(number)[0])
-        rows.append((number, _can_be_trained((*common, *own)), " ".join(own)))
+    draws = [overrides_of(sampler.draw(number)[0]) for number in range(min(SHOWN_DRAWS, settings.trials))]
+    return [(own, _why_not((*common, *own))) for own in draws]
+
+
+def _why_not(overrides: Sequence[str]) -> str:
+    try:
+        return why_refused(compose(overrides))
+    except ConfigError as error:
+        return str(error)
+
+
+def _say_draws(space: Space, settings: SearchSettings, common: Sequence[str], sweep: Sweep) -> None:
+    rows = [
+        (number, f"no: {' '.join(reason.split())}" if reason else "yes", " ".join(own))
+        for number, (own, reason) in enumerate(first_draws(space, settings, common))
+    ]
     trials = sweep.trials() if sweep.folder.is_dir() else []
     done = f", {sum(t.done for t in trials)} of them done" if trials else ""
     show_table(
-        f"{sweep.name}: {settings.trials} trials{done}; the first draws", ("draw", "can be trained", "values"), rows
+        f"{sweep.name}: {counted(settings.trials, 'trial')}{done}; the first draws",
+        ("draw", "can be trained", "values"),
+        rows,
     )
     unsearched = [key for key, entry in space.entries.items() if not entry.tune]
     if unsearched:
         say(f"not searched (tune: false): {', '.join(unsearched)}")
     say("nothing was done; leave --dry-run away to do it")
-
-
-def _can_be_trained(overrides: Sequence[str]) -> str:
-    try:
-        job: Job[TrainConfig] = compose(overrides)
-        reason = why_refused(job)
-    except ConfigError as error:
-        reason = str(error)
-    return f"no: {' '.join(reason.split())}" if reason else "yes"

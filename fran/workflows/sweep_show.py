@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fran.errors import SettingProblem
+from fran.errors import SettingProblem, counted
 from fran.evaluation.importance import MIN_TRIALS, Importance, importances
 from fran.evaluation.intervals import Bootstrap, bootstrap_means
 from fran.io.case_table import FILE, read_cases
@@ -24,7 +24,8 @@ from fran.tracking.sweeps import Sweep, Trial, find_sweep, sweeps_in
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.projects import existing_project
 from fran.workflows.schema import SweepShowConfig
-from fran.workflows.sweeps import SEEDS, settings_of, sweeps_folder, without_places
+from fran.workflows.sweep_jobs import settings_of, without_places
+from fran.workflows.sweeps import SEEDS, sweeps_folder
 from fran.workflows.terminal import say, say_json, show_table
 from fran.workflows.train import OVERRIDES
 
@@ -66,7 +67,7 @@ def sweep_show(job: Job[SweepShowConfig]) -> None:
     collect(project, sweep, Bootstrap(config.level, config.samples, config.seed), config.seeds, as_json=config.json)
 
 
-def collect(project: Project, sweep: Sweep, how: Bootstrap, seeds: int, *, as_json: bool = False) -> None:
+def collect(project: Project, sweep: Sweep, how: Bootstrap, seeds: int, *, as_json: bool = False) -> Mapping[str, str]:
     """Print the trials of a sweep, write them beside it, and bring them to its MLflow run.
 
     Args:
@@ -75,6 +76,9 @@ def collect(project: Project, sweep: Sweep, how: Bootstrap, seeds: int, *, as_js
         how: intervals over cases.
         seeds: of the command for the noise between seeds.
         as_json: print JSON instead of tables.
+
+    Returns:
+        what can be done with the best trial, as command lines; empty where none has a value.
     """
     trials, checkpoints = sweep.trials(), project.folders.checkpoints
     ranked = sweep.ranked(trials)
@@ -94,11 +98,12 @@ def collect(project: Project, sweep: Sweep, how: Bootstrap, seeds: int, *, as_js
     }
     files = _write(sweep, content, trials)
     _to_mlflow(project, sweep, trials, ranked, files)
+    commands: Mapping[str, str] = content["best"]["commands"] if ranked else {}
     if as_json:
         say_json(content)
-        return
+        return commands
     rows = [[_cell(row[name]) for name in COLUMNS] for row in content["trials"]]
-    show_table(f"{sweep.name}: {sweep.metric} of {len(trials)} trials", COLUMNS, rows)
+    show_table(f"{sweep.name}: {sweep.metric} of {counted(len(trials), 'trial')}", COLUMNS, rows)
     _say_reasons(order)
     _say_importance(found, len(_told(trials)[1]))
     if noise is not None:
@@ -108,6 +113,7 @@ def collect(project: Project, sweep: Sweep, how: Bootstrap, seeds: int, *, as_js
         )
     _say_best(sweep, ranked, content["best"])
     say(f"folder: {sweep.folder}")
+    return commands
 
 
 def noise_of(sweep: Sweep) -> Noise | None:
@@ -237,7 +243,7 @@ def _say_reasons(trials: Sequence[Trial]) -> None:
 
 def _say_importance(found: Sequence[Importance], n: int) -> None:
     if not found:
-        few = f"{n} trials with a value are too few; {MIN_TRIALS} are the least" if n < MIN_TRIALS else ""
+        few = f"{counted(n, 'trial')} with a value, too few; {MIN_TRIALS} are the least" if n < MIN_TRIALS else ""
         say(f"importance of settings: {few or 'no setting differs'}")
         return
     rows = [(one.key, f"{one.share:.2f}", f"{one.p:.3f}", one.better, one.n) for one in found]

@@ -1,40 +1,33 @@
-"""What grids and searches have in common: trials of a command, composed, prepared, and told about afterwards."""
+"""The course of a sweep: begun or taken up, its data made, stopped by a signal, and told about afterwards."""
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from fran.errors import ConfigError, FranError, raise_for_settings
+from fran.errors import FranError, counted
 from fran.projects.folders import ProjectFolders
 from fran.projects.project import Project
 from fran.tracking import sweeps
 from fran.tracking.runs import exclusive
 from fran.tracking.settings import OFFLINE
-from fran.tracking.sweeps import Sweep, Trial, sweep_for, trial_key, write_trial
-from fran.workflows import train
-from fran.workflows.entry import Job, compose_job, problems
+from fran.tracking.sweeps import Sweep, Trial, sweep_for, write_trial
+from fran.workflows.entry import Job
 from fran.workflows.plan_data import PlanData, data_of
 from fran.workflows.preprocess import bring_up_to_date
-from fran.workflows.projects import existing_project
 from fran.workflows.schema import TrainConfig
+from fran.workflows.sweep_jobs import Asked, check_swept, project_of
 
-#: Overrides that do not tell one sweep from another, as in `fran.tracking.sweeps.APART`.
-PLACES = ("paths", *sweeps.APART)
 SEEDS = "-seeds"
 """End of the name of a sweep that repeats the best trial of another one with several seeds."""
 N_SEEDS = 5
@@ -53,82 +46,9 @@ class SweepEnded(FranError):
         self.status = status
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What a command asks of its trials.
-
-    Attributes:
-        kind: "grid" or "search".
-        common: overrides of every trial.
-        differing: what trials differ in: values, or domains.
-        metric, mode: what they are compared by.
-    """
-
-    kind: str
-    common: tuple[str, ...]
-    differing: Mapping[str, Any]
-    metric: str
-    mode: str
-
-    @property
-    def what(self) -> dict[str, Any]:
-        """The part that tells one sweep from another."""
-        return {"overrides": sorted(without_places(self.common)), "differing": dict(self.differing)}
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A trial that is to be trained.
-
-    Attributes:
-        trial: as it stands.
-        job: its configuration.
-        overrides: the whole of its task overrides.
-    """
-
-    trial: Trial
-    job: Job[TrainConfig]
-    overrides: tuple[str, ...]
-
-
 def sweeps_folder(folders: ProjectFolders) -> Path:
     """Folder of a project's sweeps."""
     return folders.project / "sweeps"
-
-
-def compose(overrides: Sequence[str]) -> Job[TrainConfig]:
-    """The training that a command line would be."""
-    return compose_job("train", TrainConfig, overrides)
-
-
-def project_of(job: Job[TrainConfig]) -> Project:
-    """The project of a training."""
-    return existing_project(job.config.paths, job.config.project)
-
-
-def key_of(job: Job[TrainConfig]) -> str:
-    """See `fran.tracking.sweeps.trial_key`."""
-    return trial_key(job.plain, job.choices["model"])
-
-
-def why_refused(job: Job[TrainConfig]) -> str:
-    """What cannot work about a trial, before any work; empty where it can begin."""
-    try:
-        raise_for_settings(problems(job, train.check))
-    except ConfigError as error:
-        return str(error)
-    return ""
-
-
-def check_swept(job: Job[TrainConfig]) -> None:
-    """Refuse settings that cannot hold for several trainings.
-
-    Raises:
-        ConfigError: a run is named.
-    """
-    for key in ("run", "resume"):
-        if getattr(job.config, key):
-            raise ConfigError(f"{key}: expected null in a sweep, which names its runs itself and goes on with them")
 
 
 def open_sweep(asked: Asked, job: Job[TrainConfig], make: bool = True) -> Sweep:
@@ -138,11 +58,34 @@ def open_sweep(asked: Asked, job: Job[TrainConfig], make: bool = True) -> Sweep:
         asked: by the command.
         job: one of its trainings.
         make: whether to write a new one down.
+
+    Raises:
+        ConfigError: settings that cannot hold for several trainings.
     """
+    check_swept(job)
     return sweep_for(
         sweeps_folder(project_of(job).folders), asked.kind, asked.what, name=job.config.sweep, metric=asked.metric,
         mode=asked.mode, command=shlex.join(["fran", "train", *sys.argv[1:]]), make=make,
     )  # fmt: skip
+
+
+@contextmanager
+def running(sweep: Sweep, master: DictConfig) -> Iterator[None]:
+    """Hold a sweep for the time of the block.
+
+    Trials that were killed are written down as such, so that nothing says it is running that is not, and Hydra's own
+    folder of the sweep is the sweep's, with the composed configuration in it.
+
+    Args:
+        sweep: begun or taken up.
+        master: the command's configuration.
+    """
+    with sweep.running():
+        settle(sweep)
+        with open_dict(master):
+            master.hydra.sweep.dir = str(sweep.folder)
+        OmegaConf.save(master, sweep.folder / "multirun.yaml")
+        yield
 
 
 def settle(sweep: Sweep) -> None:
@@ -152,53 +95,12 @@ def settle(sweep: Sweep) -> None:
             write_trial(trial)
 
 
-def job_overrides(sweep: Sweep, candidate: Candidate, parent: str | None) -> list[str]:
-    """Overrides of the Hydra job of a trial: the task's own, the sweep's name and run, and where its folder is."""
-    own = [o for o in candidate.overrides if not o.startswith(("sweep=", "search="))]
-    own += [f"tracking.parent_run_id={parent}"] if parent and "fold" not in sweep.what["differing"] else []
-    places = {"hydra.sweep.dir": str(sweep.folder), "hydra.sweep.subdir": str(candidate.trial.number)}
-    return [*own, f"sweep={sweep.name}", *(override(key, value) for key, value in places.items())]
-
-
-def override(key: str, value: Any) -> str:
-    """``key=value`` in the words of Hydra's command line.
-
-    Example:
-        >>> override("lr", 1e-05), override("flip_p", [0.5, False, None]), override("notes", "it's 1")
-        ('lr=1e-05', 'flip_p=[0.5,false,null]', "notes='it\\\\'s 1'")
-    """
-    return f"{key}={_word(value)}"
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{_word(k)}:{_word(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(_word, value)) + "]"
-    if not isinstance(value, str):
-        return json.dumps(value)
-    if re.fullmatch(r"[A-Za-z_][\w./-]*", value) and value.lower() not in ("null", "true", "false", "nan", "inf"):
-        return value
-    return "'" + re.sub(r"(\\+)(?='|$)", r"\1\1", value).replace("'", "\\'") + "'"
-
-
-def keep_config(master: DictConfig, sweep: Sweep) -> None:
-    """Let Hydra's own folder of the sweep be the sweep's, with the composed configuration in it."""
-    with open_dict(master):
-        master.hydra.sweep.dir = str(sweep.folder)
-    OmegaConf.save(master, sweep.folder / "multirun.yaml")
-
-
 class Preparation:
     """Preprocessed data of trials: made once for each plan's data, by one process at a time in the whole project."""
 
     def __init__(self, sweep: Sweep) -> None:
         self.sweep = sweep
         self._outcomes: dict[tuple[str, ...], str] = {}
-
-    def key(self, job: Job[TrainConfig]) -> tuple[str, ...]:
-        """Equal for trials that train on the same files."""
-        return _folders(data_of(project_of(job), job))
 
     def prepare(self, job: Job[TrainConfig]) -> str:
         """Preprocess what a trial needs; what went wrong, empty where nothing did. Asked again, it remembers."""
@@ -290,17 +192,6 @@ def say_end(sweep: Sweep, trial: Trial) -> None:
     log.info("trial %d %s%s (%s)%s", trial.number, trial.state, figures, " ".join(trial.overrides), reason)
 
 
-def settings_of(trial: Trial) -> dict[str, Any]:
-    """What sets a trial apart, by key."""
-    parsed = OverridesParser.create().parse_overrides(list(trial.overrides))
-    return {one.key_or_group: one.value() for one in parsed}
-
-
-def without_places(overrides: Sequence[str]) -> list[str]:
-    """Overrides that say what is trained, without those that say where, under which name, or how it is remembered."""
-    return [o for o in overrides if re.split(r"[.@=/]", o.lstrip("+~"))[0] not in PLACES]
-
-
 def parent_of(sweep: Sweep, job: Job[TrainConfig]) -> str | None:
     """Id of the sweep's run in MLflow, made if need be; None where nothing is tracked, or each job by itself."""
     settings = job.config.tracking
@@ -322,7 +213,7 @@ def parent_of(sweep: Sweep, job: Job[TrainConfig]) -> str | None:
 
 
 def conclude(sweep: Sweep, job: Job[TrainConfig], stop: Stop) -> None:
-    """Print what became of the trials.
+    """Print what became of the trials, and what can be typed next.
 
     Args:
         sweep: that has ended, for now.
@@ -336,15 +227,22 @@ def conclude(sweep: Sweep, job: Job[TrainConfig], stop: Stop) -> None:
     from fran.workflows.sweep_show import collect
 
     settle(sweep)
-    collect(project_of(job), sweep, Bootstrap(), N_SEEDS)
+    project = project_of(job)
+    again = collect(project, sweep, Bootstrap(), N_SEEDS).get("again")
     trials = sweep.trials()
     if stop.number is not None:
-        open_ones = sum(not trial.done for trial in trials)
-        raise SweepEnded(f"{sweep.name} was stopped; {open_ones} trials go on with the same command", 128 + stop.number)
+        left = counted(sum(not trial.done for trial in trials), "trial")
+        raise SweepEnded(f"{sweep.name} was stopped with {left} to go; the same command goes on", 128 + stop.number)
+    title = project.project_title
+    log.info("next: fran sweep show project=%s sweep=%s      (this table)", title, sweep.name)
+    if again is not None:
+        log.info("      %s      (the best once more)", again)
+    log.info("      fran ui project=%s      (compare runs in MLflow)", title)
     failed = [trial for trial in trials if trial.state in sweeps.UNSUCCESSFUL]
     if failed:
         lines = [f"trial {t.number} {t.state}: {t.reason}" for t in failed]
         listed = "\n  ".join(lines)
         raise SweepEnded(
-            f"{sweep.name}: {len(failed)} of {len(trials)} trials failed; the same command tries them again\n  {listed}"
+            f"{sweep.name}: {len(failed)} of {counted(len(trials), 'trial')} failed; the same command tries again\n"
+            f"  {listed}"
         )

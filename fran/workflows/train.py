@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from fran.errors import ConfigError, SettingProblem, StoreError, choices
+from fran.errors import ConfigError, SettingProblem, StoreError, choices, counted
 from fran.io.files import atomic_path, read_json, write_json
 from fran.tracking.runs import training_lock
 from fran.training.launcher import place
@@ -93,6 +93,9 @@ def train(
         _write_down(job, run_folder)
         result = _fit(spec, tracking, begin(run_folder), resume)
     _say(result, spec)
+    if not config.sweep:  # which says it once, of its best
+        log.info("next: fran infer project=%s 'runs=[%s]' input=<folder of images>", spec.project, run_folder.name)
+        log.info("      fran ui project=%s      (compare runs in MLflow)", spec.project)
     return result
 
 
@@ -295,23 +298,19 @@ def _size(spec: TrainSpec) -> str:
     from fran.training.progress import clock
 
     settings, data = spec.trainer, spec.data
-    steps = f"{settings.max_epochs} epochs of {settings.steps_per_epoch} steps"
+    steps = f"{counted(settings.max_epochs, 'epoch')} of {counted(settings.steps_per_epoch, 'step')}"
     most = settings.max_time_s
     limit = f", at most {clock(most)} with all validations" if most is not None else ""
     return f"{len(data.train_ids)} cases to train, {len(data.val_ids)} to validate; {steps}{limit}"
 
 
 def _say(result: FitResult, spec: TrainSpec) -> None:
-    project, validated = spec.project, len(result.case_dice)
+    validated = len(result.case_dice)
     dices = ", ".join(_dice_of(name, result.metrics, validated) for name in spec.label_names)
-    log.info(
-        "run %s: %d epochs in %.0f s, ended by %s",
-        *(result.run_folder.name, result.epochs, result.elapsed_s, result.stopped_by),
-    )
+    took = f"{counted(result.epochs, 'epoch')} in {result.elapsed_s:.0f} s"
+    log.info("run %s: %s, ended by %s", result.run_folder.name, took, result.stopped_by)
     if validated:
         log.info("Dice of the cases held out (overlap, 0 to 1): %.3f at best; at the end %s", result.best_dice, dices)
-    log.info("next: fran infer project=%s 'runs=[%s]' input=<folder of images>", project, result.run_folder.name)
-    log.info("      fran ui project=%s      (compare runs in MLflow)", project)
 
 
 def _dice_of(name: str, metrics: Mapping[str, float], validated: int) -> str:

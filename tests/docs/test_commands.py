@@ -67,7 +67,7 @@ OTHERS = {
     r"export HPC_SETTINGS=": "a setting of the shell",
     r"mlflow server ": "needs PostgreSQL; tests/tracking/test_server.py starts it where that is installed",
     r"pip install ['\"]fran\[": "an extra of pyproject.toml, as is tested below",
-    r"ray start ": "a cluster of several machines",
+    r"ray (start|stop|status|get-auth-token)\b": "a cluster of several machines",
     r"sort -t, .* \| head$": "reads cases.csv, whose columns tests/training/test_case_tables.py checks",
 }
 # what stands for a reader's own words

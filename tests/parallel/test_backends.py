@@ -30,3 +30,14 @@ def test_a_cluster_that_does_not_answer_is_said_at_once() -> None:
     pytest.importorskip("ray")
     with pytest.raises(ConfigError, match=r"'127\.0\.0\.1:1', found none.*ray start --head"):
         next(RayCluster("127.0.0.1:1")(abs, [1, 2], 2))
+
+
+def test_a_ray_that_does_not_start_here_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+
+    def late(**settings: object) -> None:
+        raise Exception("The current node timed out during startup.")  # noqa: TRY002  (as Ray does)
+
+    monkeypatch.setattr(ray, "init", late)
+    with pytest.raises(ConfigError, match=r"expected Ray to start on this machine, .*timed out.* try again later"):
+        next(RayCluster("local")(abs, [1, 2], 2))

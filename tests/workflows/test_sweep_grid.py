@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from fran.errors import ConfigError
+from fran.tracking.mlflow_logger import client_of, sqlite_uri
+from fran.tracking.sweeps import sweeps_in
 from fran.workflows.composition import composed
 from fran.workflows.schema import register
+from fran.workflows.sweep_jobs import override
 from fran.workflows.sweep_ray import fitting
-from fran.workflows.sweeps import override
 
-from .sweeping import QUICK, QUIET, demo_project, runs, trials
+from .sweeping import QUICK, QUIET, demo_project, runs, started, trials
 
 
 @pytest.mark.parametrize(
@@ -105,9 +108,52 @@ def test_a_grid_on_ray(fran, fran_home: Path, tmp_path: Path) -> None:  # type: 
     assert done.returncode == 0, done.stderr
     found = trials(fran_home)
     assert [found[n]["state"] for n in (0, 1)] == ["finished", "finished"]
+    best = max(found.values(), key=lambda trial: float(trial["value"]))
+    (said,) = re.findall(r"next: (.+)\n +(fran train .+)\n +fran ui project=demo", done.stderr)
+    assert said[0].split("  ")[0] == "fran sweep show project=demo sweep=sweep-1"
+    assert best["overrides"][0] in said[1]
     assert runs(fran_home) == ["plan1-dynunet-f0-1", "plan1-dynunet-f1-1"]
     logs = [fran_home / "projects" / "demo" / "sweeps" / "sweep-1" / str(n) / "train.log" for n in (0, 1)]
-    assert all("ended by max_epochs" in log.read_text() for log in logs)
+    assert all("ended by max_epochs" in log.read_text() and "next:" not in log.read_text() for log in logs)
+
+
+@pytest.mark.slow
+def test_two_sweeps_at_once_do_not_disturb_each_other(fran, fran_home: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    demo_project(fran, tmp_path)
+    tracked = [o for o in QUICK if o != "tracking=none"] + ["tracking.overlay_every=0"]
+    rates = {"low": ("0.01", "0.02"), "high": ("0.03", "0.04")}
+    logs = {name: tmp_path / f"{name}.log" for name in rates}
+    with ExitStack() as both:
+        processes = {}
+        for name, values in rates.items():
+            swept = f"trainer.optimiser.lr={','.join(values)}"
+            processes[name] = both.enter_context(started("-m", *tracked, swept, home=fran_home, log=logs[name]))
+        for name, process in processes.items():
+            assert process.wait(900) == 0, logs[name].read_text()
+
+    sweeps = {s.name: s for s in sweeps_in(fran_home / "projects" / "demo" / "sweeps")}
+    assert sorted(sweeps) == ["sweep-1", "sweep-2"]
+    found = {name: trials(fran_home, name) for name in sweeps}
+    tried = {tuple(t["overrides"][0].rpartition("=")[2] for t in own.values()) for own in found.values()}
+    assert tried == set(rates.values())
+    every = [trial for own in found.values() for trial in own.values()]
+    assert [(t["state"], t["attempts"]) for t in every] == [("finished", 1)] * 4
+    assert sorted(t["run"] for t in every) == runs(fran_home) == [f"plan1-dynunet-f0-{n}" for n in (1, 2, 3, 4)]
+    assert sum(log.read_text().count("5 cases preprocessed") for log in logs.values()) == 1
+
+    client = client_of(sqlite_uri(fran_home / "projects" / "demo" / "mlflow.db"))
+    (experiment,) = [e.experiment_id for e in client.search_experiments() if e.name == "demo"]
+    stored = client.search_runs([experiment])
+    assert {run.info.status for run in stored} == {"FINISHED"}
+    parents = {run.info.run_name: run.info.run_id for run in stored if run.data.tags.get("fran.kind") == "sweep"}
+    children = {
+        run.info.run_name: run.data.tags["mlflow.parentRunId"]
+        for run in stored
+        if "mlflow.parentRunId" in run.data.tags
+    }
+    assert parents.keys() == sweeps.keys()
+    assert children == {t["run"]: parents[name] for name, own in found.items() for t in own.values()}
+    assert len(stored) == 6 and all("val/dice" in r.data.metrics for r in stored if r.info.run_name in children)
 
 
 def test_launchers_compose_with_their_settings() -> None:
@@ -121,3 +167,15 @@ def test_launchers_compose_with_their_settings() -> None:
     searched = composed("train", ["hydra/sweeper=ray_tune", "hydra.launcher.ray.remote.num_gpus=0.5"]).hydra
     assert searched.launcher.ray.remote == {"num_cpus": 1, "num_gpus": 0.5, "max_calls": 1, "max_retries": 0}
     assert searched.sweeper.trials == 20
+
+
+def test_a_launcher_of_ones_own_builds_on_rays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    mine = tmp_path / "conf" / "hydra" / "launcher" / "mine.yaml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("defaults: [ray, _self_]\nray:\n  remote: {num_cpus: 4}\n")
+    monkeypatch.setenv("FRAN_CONF", str(tmp_path))
+    register()
+    launcher = composed("train", ["hydra/launcher=mine"]).hydra.launcher
+    assert launcher["_target_"].endswith("RayLauncher")
+    assert launcher.ray.remote == {"num_cpus": 4, "num_gpus": None, "max_calls": 1, "max_retries": 0}

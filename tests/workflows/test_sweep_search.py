@@ -11,9 +11,12 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from fran.errors import ConfigError, SettingsFailed
+from fran.excel.importer import import_workbook
+from fran.excel.write import write_files
 from fran.tuning.domains import Choice, LogUniform, RandInt, Range, Uniform
 from fran.tuning.settings import SearchSettings
-from fran.workflows.sweep_search import settings_of, space_of
+from fran.workflows.import_excel import shipped_options
+from fran.workflows.sweep_search import SHOWN_DRAWS, first_draws, settings_of, space_of
 
 from .sweeping import QUICK, QUIET, demo_project, runs, started, trials, wait_until
 
@@ -83,27 +86,42 @@ WORKBOOKS = sorted((LEGACY / "workbooks").glob("*.xlsx"))
 
 @pytest.mark.realdata
 @pytest.mark.slow
-def test_every_space_of_the_old_workbooks_can_be_started(fran, fran_home: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    if not WORKBOOKS:
+@pytest.mark.parametrize("workbook", WORKBOOKS or [None], ids=lambda path: path.stem if path else "none")
+def test_every_space_of_the_old_workbooks_can_be_started(
+    workbook: Path | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if workbook is None:
         pytest.skip(f"no old workbooks in {LEGACY}")
+    write_files(import_workbook(workbook, shipped_options()), tmp_path)
+    monkeypatch.setenv("FRAN_CONF", str(tmp_path))
+    spaces = sorted((tmp_path / "conf" / "space").glob("*.yaml"))
+    assert spaces
+    common = ("project=demo", f"preset={workbook.stem}", "datasources=null")  # the preset chooses the plan
+    for space in spaces:
+        searched = space_of(space.stem, [])
+        draws = first_draws(searched, SearchSettings(), common)
+        assert [reason for _, reason in draws] == [""] * SHOWN_DRAWS, space
+        tuned = {key for key, entry in searched.entries.items() if entry.tune}
+        assert tuned and all({one.partition("=")[0] for one in own} == tuned for own, _ in draws)
+        assert len({tuple(own) for own, _ in draws}) == SHOWN_DRAWS
+
+
+@pytest.mark.slow
+def test_a_dry_run_lists_the_first_draws(fran, fran_home: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     demo_project(fran, tmp_path)
-    for workbook in WORKBOOKS:
-        conf = tmp_path / workbook.stem
-        fran("import-excel", str(workbook), "--out", str(conf))
-        spaces = sorted((conf / "conf" / "space").glob("*.yaml"))
-        assert spaces, workbook
-        for space in spaces:
-            own = ("project=demo", "plan=plan1", f"preset={workbook.stem}", "datasources=null", "fold=0")
-            done = fran(
-                *("train", "-m", *own, "hydra/sweeper=ray_tune", f"search={space.stem}", "--dry-run"),
-                FRAN_CONF=str(conf),
-                timeout=900,
-            )
-            assert done.returncode == 0, done.stderr
-            rows = [line.split() for line in done.stdout.splitlines()[2:7]]
-            assert [row[0] for row in rows] == list("01234")
-            assert {row[1] for row in rows} == {"yes"}, done.stdout
-            assert "trainer.optimiser.lr=" in rows[0][2] or "model" in " ".join(rows[0])
+    space = tmp_path / "space.yaml"
+    space.write_text(
+        "trainer.optimiser.lr: {domain: loguniform, low: 0.001, high: 0.1}\n"
+        "patch_dim0: {domain: choice, options: [32, 33]}\n"
+    )
+    done = fran(*SEARCH, f"search={space}", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("sweep-1: 20 trials; the first draws\n")
+    rows = [line.split(maxsplit=2) for line in done.stdout.splitlines()[2:7]]
+    assert [row[0] for row in rows] == list("01234")
+    judged = {"patch_dim0=33" in row[2]: row[1] for row in rows}
+    assert judged == {True: "no:", False: "yes"}, done.stdout
+    assert not (fran_home / "projects" / "demo" / "sweeps" / "sweep-1").exists()
 
 
 @pytest.mark.slow
