@@ -217,42 +217,17 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[objec
     """A table on standard output; without lines and never wrapped where the output is piped.
 
     On a terminal only the column with the longest cell is wrapped; where that would be a narrow strip, or part a word
-    or path, its cells stand below their rows.
+    or path, its cells stand below their rows, and so do those of other long columns that have no room.
     """
-    from rich import box
     from rich.console import Console
-    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
-    piped = not sys.stdout.isatty()
     cells = [[str(cell) for cell in row] for row in rows]
     if title:
         say(title)  # not the table's own title, which wraps at the table's width
-    if not piped:
-        console = answer_console()
-        widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
-        longest = widths.index(max(widths))
-        left = console.width - (sum(widths) - widths[longest]) - 2 * len(widths)  # what the longest may take
-        word = max((len(part) for row in cells for part in row[longest].split()), default=0)
-        below = left < min(widths[longest], max(LEAST_STRIP, word))
-        if below and left >= -4:  # without it there are two gaps less
-            kept = [n for n in range(len(columns)) if n != longest]
-            lines = ["  ".join(row[n].ljust(widths[n]) for n in kept).rstrip() for row in (columns, *cells)]
-            console.print(Text(lines[0], style="bold"))
-            for line, row in zip(lines[1:], cells, strict=True):
-                console.print(Text(line))
-                if word > console.width - 4:  # the terminal breaks a path that can still be copied
-                    console.print(Text(f"    {row[longest]}", style="dim"), soft_wrap=True)
-                else:
-                    console.print(Padding(Text(row[longest], style="dim"), (0, 0, 0, 4)))
-            return
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        for number, column in enumerate(columns):
-            table.add_column(column, no_wrap=not below and number != longest, overflow="fold")
-        for row in cells:
-            table.add_row(*map(Text, row))
-        console.print(table)
+    if sys.stdout.isatty():
+        _show_on_terminal(answer_console(), columns, cells)
         return
     table = Table(box=None, pad_edge=False)
     for column in columns:
@@ -262,3 +237,48 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[objec
     plain = io.StringIO()
     Console(file=plain, width=10_000, color_system=None).print(table)
     say("\n".join(line.rstrip() for line in plain.getvalue().splitlines()))
+
+
+def _show_on_terminal(console: Console, columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    longest = widths.index(max(widths))
+    left = console.width - (sum(widths) - widths[longest]) - 2 * len(widths)  # what the longest may take
+    word = max((len(part) for row in cells for part in row[longest].split()), default=0)
+    if left < min(widths[longest], max(LEAST_STRIP, word)):
+        _show_in_blocks(console, columns, cells, widths)
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for number, column in enumerate(columns):
+        table.add_column(column, no_wrap=number != longest, overflow="fold")
+    for row in cells:
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
+def _show_in_blocks(
+    console: Console, columns: Sequence[str], cells: Sequence[Sequence[str]], widths: Sequence[int]
+) -> None:
+    """Rows of the columns that have room, each with the longest cells below it."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    kept = list(range(len(columns)))
+    below = list[int]()
+    for number in sorted(kept[1:], key=lambda n: -widths[n]):
+        if not below or sum(widths[n] + 2 for n in kept) - 2 > console.width:
+            kept.remove(number)
+            below.append(number)
+    lines = ["  ".join(row[n].ljust(widths[n]) for n in kept).rstrip() for row in (columns, *cells)]
+    console.print(Text(lines[0], style="bold"))
+    for line, row in zip(lines[1:], cells, strict=True):
+        console.print(Text(line))
+        for number in sorted(below):
+            text = f"{columns[number]}: {row[number]}" if len(below) > 1 else row[number]
+            if max(map(len, text.split()), default=0) > console.width - 4:  # a path that can still be copied
+                console.print(Text(f"    {text}", style="dim"), soft_wrap=True)
+            elif row[number] or len(below) == 1:
+                console.print(Padding(Text(text, style="dim"), (0, 0, 0, 4)))

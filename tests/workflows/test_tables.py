@@ -44,6 +44,24 @@ def test_a_path_is_in_one_piece(monkeypatch: pytest.MonkeyPatch, width: int) -> 
     assert screen.getvalue().count(path) == 2
 
 
+def test_several_long_columns_stand_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys, "stdout", screen)
+    rows = [
+        ("plan1", "1.5 x 1.5 x 3", PROSE, "conf/plan/plan1_of_another_place.yaml"),
+        ("b", "1 x 1 x 1", "", "c.yaml"),
+    ]
+    show_table("Plans", ("plan", "spacing mm", "about", "file"), rows)
+    said = re.sub(r"\x1b\[\d*m", "", screen.getvalue())
+    lines = [line.rstrip() for line in said.splitlines()]
+    assert max(map(len, lines)) <= 50
+    assert lines[1:3] == ["plan   spacing mm", "plan1  1.5 x 1.5 x 3"]
+    assert "    file: conf/plan/plan1_of_another_place.yaml" in lines
+    assert lines[-2:] == ["b      1 x 1 x 1", "    file: c.yaml"]
+
+
 SENTENCE = (
     "error: stopped at step 101; go on with: fran train project=demo 'resume=my run' trainer.max_epochs=3 and so on"
 )
