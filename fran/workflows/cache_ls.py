@@ -20,7 +20,7 @@ def cache_ls(job: Job[CacheConfig]) -> None:
         say_json([vars(stage) for stage in stages])
         return
     show_table(f"Preprocessed data of project {project.title}", COLUMNS, [row(stage) for stage in stages])
-    say(f"{len(stages)} folders, {size_text(sum(stage.bytes for stage in stages))}")
+    say(f"{len(stages)} folder{'s' * (len(stages) != 1)}, {size_text(sum(stage.bytes for stage in stages))}")
 
 
 def row(stage: CachedStage) -> list[str]:

@@ -35,7 +35,7 @@ FLAGS = (
 
 
 COMMAND = re.compile(
-    r"\bfran(?: [a-z][\w-]*(?![\w=./-])){1,2}(?: +(?:[\w./@+~-]+=(?:'[^']*'|\S+)|'[^']*'|--?[a-z]\S*))*"
+    r"\bfran(?: [a-z][\w-]*(?![\w=./-])){1,2}(?: +(?:[\w./@+~-]+=(?:'[^']*'|<[^>]*>|\S+)|'[^']*'|--?[a-z]\S*))*"
 )
 """A command line within a sentence; it stays on one line, so that it can be copied."""
 
