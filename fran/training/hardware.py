@@ -5,8 +5,11 @@ from __future__ import annotations
 import torch
 
 from fran.errors import ConfigError
+from fran.training.settings import TrainerSettings
 
 GPU_NAMES = ("gpu", "cuda")
+MANY_STEPS = 20_000
+"""At some seconds a step, as a network of usual size takes on a few cores: a day."""
 
 
 def resolve_accelerator(accelerator: str) -> str:
@@ -33,6 +36,22 @@ def resolve_precision(precision: str, accelerator: str) -> str:
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return "bf16-mixed" if accelerator == "cpu" and supported is not None and supported() else "32-true"
+
+
+def days_on_cpu(settings: TrainerSettings, accelerator: str) -> str:
+    """What to do instead of a training that is of a GPU's length and would take a CPU days; empty for any other.
+
+    Example:
+        >>> days_on_cpu(TrainerSettings(max_time="3600"), "cpu"), days_on_cpu(TrainerSettings(), "gpu")
+        ('', '')
+    """
+    steps = settings.max_epochs * settings.steps_per_epoch
+    if accelerator != "cpu" or settings.max_time is not None or steps < MANY_STEPS:
+        return ""
+    return (
+        f"{steps} steps on a CPU take days; preset=cpu trains a smaller network in minutes to hours, and"
+        " trainer.max_time=00:30:00 ends a training in time"
+    )
 
 
 def use_hardware(threads: int) -> None:

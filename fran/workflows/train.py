@@ -215,12 +215,14 @@ def spec_of(job: Job[TrainConfig], project: Project, plan_data: PlanData, split:
 def _try_network(spec: TrainSpec) -> None:
     """Refuse a network that cannot take the patch or that the GPU clearly cannot hold; warn where it may not."""
     from fran.networks.cost import network_cost
-    from fran.training.hardware import resolve_accelerator, resolve_precision
+    from fran.training.hardware import days_on_cpu, resolve_accelerator, resolve_precision
     from fran.training.memory import check_gpu, memory_of_training
     from fran.training.parts import complete_network
 
     filled, settings = complete_network(spec), spec.trainer
     accelerator = resolve_accelerator(settings.accelerator)
+    if days := days_on_cpu(settings, accelerator):
+        log.warning("%s", days)
     if accelerator == "gpu":
         half = "16" in resolve_precision(settings.precision, accelerator)
         need = memory_of_training(network_cost(filled, spec.patch_size, spec.trusted), settings, half=half)

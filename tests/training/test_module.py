@@ -7,7 +7,7 @@ import torch
 from fran.networks.sliding_window import sliding_window
 from fran.training import validation
 from fran.training.case_scores import label_means
-from fran.training.hardware import resolve_accelerator, resolve_precision
+from fran.training.hardware import days_on_cpu, resolve_accelerator, resolve_precision
 from fran.training.schedule import Budget, Plateau, lr_factor
 from fran.training.settings import OptimiserSettings, TrainerSettings
 from fran.training.validation import predict_channels
@@ -66,6 +66,11 @@ def test_plateau_falls_after_scores_without_a_rise_and_not_below_its_end():
     assert lr_factor(0.7, OptimiserSettings(schedule="plateau")) == lr_factor(
         0.7, OptimiserSettings(schedule="constant")
     )
+
+
+def test_a_training_of_a_gpus_length_is_told_to_a_cpu():
+    assert "250000 steps on a CPU take days; preset=cpu" in days_on_cpu(TrainerSettings(), "cpu")
+    assert days_on_cpu(TrainerSettings(max_epochs=40, steps_per_epoch=50), "cpu") == ""
 
 
 def test_auto_precision_needs_the_hardware(monkeypatch):
