@@ -1,11 +1,14 @@
-"""What MkDocs does beside rendering: pages made from the code, and links that leave docs/.
+"""What MkDocs does beside rendering: pages made from the code and from notebooks, and links that leave docs/.
 
 ``reference/commands.md`` and ``reference/groups.md`` are made from the verbs and the configuration files,
-``changelog.md`` is CHANGELOG.md. None of them is kept in the repository, so none can fall behind.
+``changelog.md`` is CHANGELOG.md, ``notebooks/<name>.md`` is the notebook of that name with what its cells showed. None
+of them is kept in the repository, so none can fall behind.
 """
 
 from __future__ import annotations
 
+import html
+import json
 import posixpath
 import re
 from pathlib import Path
@@ -15,6 +18,7 @@ import griffe
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOK = re.compile(r"(\]\([\w/.]*\bnotebooks/\w+)\.ipynb(\))")
 LINK = re.compile(r"(\]\()((?:\.\./)+[^)#\s]+)((?:#[^)\s]*)?\))")
 
 
@@ -35,7 +39,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Links to files outside docs/ lead to the repository."""
+    """Links to files outside docs/ lead to the repository, those to a notebook to its page."""
 
     def outside(match: re.Match[str]) -> str:
         path = posixpath.normpath(posixpath.join("docs", posixpath.dirname(page.file.src_uri), match[2]))
@@ -44,7 +48,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         kind = "tree" if (ROOT / path).is_dir() else "blob"
         return f"{match[1]}{config.repo_url}/{kind}/main/{path}{match[3]}"
 
-    return LINK.sub(outside, markdown)
+    return NOTEBOOK.sub(r"\1.md\2", LINK.sub(outside, markdown))
 
 
 def pages() -> dict[str, str]:
@@ -53,7 +57,42 @@ def pages() -> dict[str, str]:
         "reference/commands.md": commands(),
         "reference/groups.md": groups(),
         "changelog.md": (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"),
+        **{f"notebooks/{file.stem}.md": notebook(file) for file in sorted((ROOT / "docs/notebooks").glob("*.ipynb"))},
     }
+
+
+def notebook(file: Path) -> str:
+    """A notebook as a page: its text, its code, and what the code showed, with pictures inside the page."""
+    cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+    parts, first = [], True
+    for cell in cells:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source)
+            if first:
+                parts.append(f"[The notebook]({file.name}), to download and run: `jupyter lab {file.name}`.")
+            first = False
+            continue
+        parts.append(f"```python\n{source}\n```")
+        parts += [shown for output in cell["outputs"] if (shown := _output(output))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _output(output: dict[str, Any]) -> str:
+    """What a cell showed: a picture, a table, or text; what it said on standard error is left out."""
+    if output["output_type"] == "stream":
+        return _text("".join(output["text"])) if output["name"] == "stdout" else ""
+    data = {kind: "".join(value) for kind, value in output.get("data", {}).items()}
+    if "image/png" in data:
+        return f'<img alt="what the cell above draws" src="data:image/png;base64,{data["image/png"].strip()}">'
+    if "text/html" in data:
+        table = re.sub(r"<style.*?</style>|\n\s*", "", data["text/html"], flags=re.DOTALL)
+        return table.replace(' border="1"', "")
+    return _text(data.get("text/plain", ""))
+
+
+def _text(said: str) -> str:
+    return f'<pre class="output">{html.escape(said.rstrip())}</pre>'
 
 
 def commands() -> str:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from fran.errors import CaseProblem, CasesFailed, ConfigError
 from fran.inference.case import Segmenter
@@ -15,6 +13,8 @@ from fran.inference.inputs import Image, Inputs, find_images
 from fran.inference.line import CaseResult, Job, Line, Outcome, Wishes
 from fran.inference.outputs import DICOMSEG, check_format, ending_of
 from fran.inference.pool import Pool
+from fran.parallel.progress import Update
+from fran.parallel.progress import progress as on_stderr
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def predict_folder(
             folder of these, a .txt of paths, or a list of all that.
         output: folder for the label maps; made if missing.
         overwrite: predict finished cases again and replace what is in the way.
-        progress: show a bar on standard error.
+        progress: show it on standard error: a bar on a terminal, else a line now and then.
         output_format: one of `fran.inference.outputs.FORMATS`; None is that of each image, NIfTI for DICOM.
         ram: bytes that the process may take in all: an image is not read ahead where it would not fit.
         save_probabilities: write those of the classes too, as ``<stem>_probabilities.h5``.
@@ -85,11 +85,12 @@ def predict_folder(
         if job.image.path.resolve() in (job.target.resolve(), *job.target.resolve().parents):
             raise ConfigError(f"output: {output} holds the image {job.image.path.name} itself; choose another folder")
     wishes = Wishes(overwrite, save_probabilities, ram, output_format == DICOMSEG)
-    with _bar(progress) as bar:
-        task = bar.add_task("predict", total=len(jobs), case="", count=f"0/{len(jobs)}")
+    shown: AbstractContextManager[Update | None] = on_stderr("predict") if progress else nullcontext()
+    with shown as update:
 
         def on_way(done: float, name: str) -> None:
-            bar.update(task, completed=done, case=name, count=f"{int(done)}/{len(jobs)}")
+            if update is not None:
+                update(done, len(jobs), name)
 
         each = (
             predictor.predict(jobs, wishes) if isinstance(predictor, Pool) else _here(predictor, jobs, wishes, on_way)
@@ -122,9 +123,3 @@ def _here(
             yield from line.take()
         line.finish()
         yield from line.take()
-
-
-def _bar(shown: bool) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"), TimeElapsedColumn())
-    more = (TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[case]}"))
-    return Progress(*columns, *more, console=Console(stderr=True), disable=not shown)

@@ -14,8 +14,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from types import ModuleType
 from typing import Any, Generic
 
 from fran.parallel.jobs import ONE_THREAD, WORKER_DIED, Failure, Job, Result, attempt
@@ -69,7 +71,7 @@ def _start(function: Callable[[Job], Result]) -> _Worker[Job]:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(function, there), daemon=True)
-    with _single_threaded(), _shielded():
+    with _single_threaded(), _shielded(), _without_script(function):
         process.start()
     there.close()  # so that the worker's death closes the pipe
     return _Worker(process, here)
@@ -88,6 +90,26 @@ def _single_threaded() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _without_script(function: Callable[..., Any]) -> Iterator[None]:
+    """No script for the child that is started meanwhile.
+
+    A spawned process runs the script that its parent runs, to find functions in it. A researcher's script has seldom an
+    ``if __name__ == "__main__"``, and would begin all its work anew in each worker. What fran maps lies in modules.
+    """
+    while isinstance(function, partial):
+        function = function.func
+    script = sys.modules["__main__"]
+    if getattr(function, "__module__", None) == "__main__":
+        yield
+        return
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 @contextmanager

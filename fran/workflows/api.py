@@ -51,7 +51,7 @@ class Project(projects.Project):
     def __init__(self, project_title: str, folders: ProjectFolders | None = None) -> None:
         check_title(project_title)
         self._configured = folders is None
-        super().__init__(project_title, folders or _configured_folders(project_title))
+        super().__init__(project_title, folders or configured_folders(project_title))
 
     def create(self, mnemonic: str | None = None) -> None:
         """As `fran.projects.project.Project.create`; commands know the project afterwards as ``project=<title>``."""
@@ -92,7 +92,8 @@ class Project(projects.Project):
         return self.store_plan(own.plan_name, text, stages)
 
 
-def _configured_folders(title: str) -> ProjectFolders:
+def configured_folders(title: str) -> ProjectFolders:
+    """Where the configuration puts a project's files."""
     # the smallest of the configurations that know paths and project
     config = compose_job("ui", UiConfig, project_overrides(title)).config
     return folders_of(config.paths, config.project)

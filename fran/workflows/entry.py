@@ -75,7 +75,7 @@ class Job(Generic[ConfigT]):
 def run_verb(
     name: str,
     schema: type[ConfigT],
-    task: Callable[[Job[ConfigT]], None],
+    task: Callable[[Job[ConfigT]], object],
     check: Check[ConfigT] = lambda config: (),
     look_only: bool = False,
 ) -> None:

@@ -18,6 +18,7 @@ from fran.workflows.schema import InferConfig
 
 if TYPE_CHECKING:
     from fran.inference.case import Segmenter
+    from fran.inference.folder import FolderReport
     from fran.io.checkpoint import ModelFile
     from fran.projects.folders import ProjectFolders
 
@@ -29,7 +30,7 @@ BACKENDS = ("local", "ray")
 EMPTY = ("whole", "empty")
 
 
-def infer(job: Job[InferConfig]) -> None:
+def infer(job: Job[InferConfig]) -> FolderReport:
     """Load the networks once, predict every image that is not finished, say what to run next."""
     from fran.inference.folder import predict_folder
     from fran.inference.memory import parse_bytes
@@ -57,6 +58,7 @@ def infer(job: Job[InferConfig]) -> None:
         *(report.n_predicted, report.seconds_per_case, report.n_skipped, output),
     )
     log.info("next: fran score pred=%s gt=<folder of references>", output)
+    return report
 
 
 def _segmenter(

@@ -20,16 +20,17 @@ if TYPE_CHECKING:
 log = logging.getLogger("fran.preprocess")
 
 
-def preprocess(job: Job[PreprocessVerbConfig]) -> None:
-    """Bring every case of the plan up to date and say what to run next."""
+def preprocess(job: Job[PreprocessVerbConfig]) -> list[Summary]:
+    """Bring every case of the plan up to date and say what to run next; what became of each stage."""
     config = job.config
     project = existing_project(config.paths, config.project)
     if config.dry_run:
         say_stages(job, project)
         say("nothing was done; leave --dry-run away to do it")
-        return
-    bring_up_to_date(project, data_of(project, job), config.preprocess)
+        return []
+    summaries = bring_up_to_date(project, data_of(project, job), config.preprocess)
     log.info("next: %s", command("train", job.overrides))
+    return summaries
 
 
 def bring_up_to_date(project: Project, data: PlanData, how: PreprocessConfig) -> list[Summary]:

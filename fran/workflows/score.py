@@ -16,7 +16,9 @@ from fran.workflows.terminal import answer_console, counting, say_json
 if TYPE_CHECKING:
     from fran.evaluation.intervals import Bootstrap
     from fran.evaluation.measures import Score
+    from fran.evaluation.paired import Paired
     from fran.evaluation.scoring import ScoreTable
+    from fran.evaluation.summary import LabelSummary
     from fran.reporting.scores_page import Comparison, Picture
 
 TABLE = ".csv"
@@ -36,10 +38,80 @@ class Side:
         return self.table.errors if self.table else ()
 
 
+@dataclass(frozen=True)
+class Scores:
+    """What scoring found.
+
+    Attributes:
+        tables: of the predictions, and of those they are compared with, as far as they were measured now and not read
+            from a table.
+        summary: a line a label, and one for all where there are several: means with their intervals over cases.
+        comparison: with other predictions; None where there were none.
+        files: what was written.
+        how: the intervals were computed.
+    """
+
+    tables: tuple[ScoreTable, ...]
+    summary: Sequence[LabelSummary]
+    comparison: Comparison | None
+    files: Sequence[Path]
+    how: Bootstrap
+    measured: bool = True
+
+    @property
+    def table(self) -> ScoreTable | None:
+        """Of the predictions, with rows, worst cases and problems; None where a table of scores was given."""
+        return self.tables[0] if self.measured else None
+
+    @property
+    def rows(self) -> tuple[Score, ...]:
+        """One a case and label, where predictions were measured: Dice from 0 to 1, distances in mm, volumes in mm³."""
+        return self.table.scores if self.table else ()
+
+    @property
+    def paired(self) -> tuple[Paired, ...]:
+        """Differences from the other predictions, one a label and metric; empty where there are none."""
+        return tuple(self.comparison.lines) if self.comparison else ()
+
+    @property
+    def errors(self) -> tuple[CaseProblem, ...]:
+        """What kept references from being scored, on either side."""
+        return tuple(error for table in self.tables for error in table.errors)
+
+    def say_files(self) -> None:
+        """Log what was written where."""
+        log.info("written to %s: %s", self.files[0].parent, ", ".join(path.name for path in self.files))
+
+    def raise_for_errors(self) -> None:
+        """Refuse to go on where references have no score.
+
+        Raises:
+            CasesFailed: naming each of them.
+        """
+        if self.errors:
+            n, of = (sum(getattr(table, name) for table in self.tables) for name in ("n_unscored", "n_references"))
+            raise CasesFailed(f"{n} of {of} references could not be scored", self.errors)
+
+
 def score(job: Job[ScoreConfig]) -> None:
     """Score, compare, show the tables and write them; references without a score are an error at the end."""
+    found, config = scores_of(job), job.config
+    if config.json:
+        _say_json(found, config)
+    else:
+        _show(found, config)
+    found.say_files()
+    found.raise_for_errors()
+
+
+def scores_of(job: Job[ScoreConfig]) -> Scores:
+    """Score, compare, and write what was found.
+
+    Raises:
+        CasesFailed: none of the references could be scored; nothing was written.
+    """
     from fran.evaluation.intervals import Bootstrap
-    from fran.evaluation.report import as_dict, paired_dict, show_scores, write_scores
+    from fran.evaluation.report import write_scores
     from fran.evaluation.summary import summarise
     from fran.reporting.scores_page import write_scores_page
 
@@ -55,8 +127,6 @@ def score(job: Job[ScoreConfig]) -> None:
     summary = summarise(ours.scores, ours.table.measures, how) if ours.table else []
     written: list[Path] = []
     if ours.table:
-        if not config.json:
-            show_scores(ours.table, summary, answer_console())
         written += write_scores(ours.table, summary, how, folder)
     comparison = None
     if theirs:
@@ -65,16 +135,27 @@ def score(job: Job[ScoreConfig]) -> None:
     pictures = _pictures(config, ours.table) if ours.table else []
     page = folder / ("scores.html" if ours.table else "paired.html")
     written.append(write_scores_page(page, how, ours.table, summary, pictures, comparison))
-    log.info("written to %s: %s", folder, ", ".join(path.name for path in written))
-    if config.json:
-        scores = as_dict(ours.table, summary, how) if ours.table else None
-        paired = paired_dict(comparison.lines, how, config.pred, comparison.against) if comparison else None
-        say_json({"scores": scores, "paired": paired, "files": written})
-    errors = (*ours.errors, *(theirs.errors if theirs else ()))
-    if errors:
-        tables = [side.table for side in (ours, theirs) if side and side.table]
-        n = sum(table.n_unscored for table in tables)
-        raise CasesFailed(f"{n} of {sum(t.n_references for t in tables)} references could not be scored", errors)
+    tables = tuple(side.table for side in (ours, theirs) if side and side.table)
+    return Scores(tables, summary, comparison, written, how, ours.table is not None)
+
+
+def _show(found: Scores, config: ScoreConfig) -> None:
+    from fran.evaluation.report import show_paired, show_scores
+
+    console = answer_console()
+    if found.table:
+        show_scores(found.table, found.summary, console)
+    if found.comparison:
+        show_paired(found.paired, found.how, config.pred, found.comparison.against, console)
+
+
+def _say_json(found: Scores, config: ScoreConfig) -> None:
+    from fran.evaluation.report import as_dict, paired_dict
+
+    scores = as_dict(found.table, found.summary, found.how) if found.table else None
+    against = found.comparison.against if found.comparison else None
+    paired = paired_dict(found.paired, found.how, config.pred, against) if against else None
+    say_json({"scores": scores, "paired": paired, "files": found.files})
 
 
 def check(config: ScoreConfig) -> list[SettingProblem]:
@@ -143,13 +224,11 @@ def _compare(
 ) -> tuple[Comparison, tuple[Path, Path]]:
     from fran.evaluation.measures import COLUMNS
     from fran.evaluation.paired import compare
-    from fran.evaluation.report import show_paired, write_paired
+    from fran.evaluation.report import write_paired
     from fran.reporting.scores_page import Comparison
 
     assert config.against is not None
     lines = compare(ours.scores, theirs.scores, [name for name, m in COLUMNS.items() if m.better], how)
-    if not config.json:
-        show_paired(lines, how, config.pred, config.against, answer_console())
     return Comparison(config.against, lines), write_paired(lines, how, folder, config.pred, config.against)
 
 

@@ -3,6 +3,9 @@ from __future__ import annotations
 import math
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -46,3 +49,15 @@ def test_abandoned_run_ends_its_workers() -> None:
     next(results)
     results.close()
     assert next(run_jobs(math.sqrt, [4.0], 2)) == (0, 2.0)
+
+
+def test_workers_do_not_run_the_script_that_starts_them_again(tmp_path: Path) -> None:
+    script = tmp_path / "study.py"
+    lines = (
+        "from fran.parallel.local import run_jobs",
+        "print('begun', flush=True)",
+        "print(sorted(run_jobs(abs, [-1, -2], 2)))",
+    )
+    script.write_text("\n".join(lines))
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["begun", "[(0, 1), (1, 2)]"]
