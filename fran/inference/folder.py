@@ -117,7 +117,7 @@ def _here(
             on_way(number, job.image.name)
 
             def tiles(done: int, in_all: int, number: int = number, name: str = job.image.name) -> None:
-                on_way(number + done / in_all, name)
+                on_way(number + done / (in_all + 1), name)  # the label map is still to be written
 
             line.predict(job, jobs[number + 1] if number + 1 < len(jobs) else None, tiles)
             yield from line.take()

@@ -80,13 +80,14 @@ def check_groups(groups: Sequence[Sequence[str]], known: Iterable[str]) -> None:
 def group_names(groups: LabelGroups, names_by_ds: Mapping[str, Mapping[int, str]]) -> dict[int, str]:
     """Names of the new values.
 
-    A value is named by the first datasource of its group that names it. Where two groups use one name for different
-    values, the first datasource of the group is put before it, so that names stay different.
+    A value is named by the first datasource of its group that names it; without a name it is ``label_<new value>``, as
+    in trainings and predictions. Where two groups use one name for different values, the first datasource of the group
+    is put before it, so that names stay different.
     """
     names: dict[int, str] = {}
     for new, (index, old) in groups.origin.items():
         found = [names_by_ds[ds][old] for ds in groups.groups[index] if old in names_by_ds.get(ds, {})]
-        names[new] = found[0] if found else f"label_{old}"
+        names[new] = found[0] if found else f"label_{new}"
     repeated = {name for name, n in Counter(names.values()).items() if n > 1}
     return {
         new: f"{groups.groups[groups.origin[new][0]][0]}_{name}" if name in repeated else name

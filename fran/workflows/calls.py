@@ -136,7 +136,7 @@ def infer(
     Example:
         ``done = fran.infer(P, [run], "new_patients", "predictions")``
     """
-    several = [runs] if isinstance(runs, str | Path) or hasattr(runs, "run_folder") else list(runs)  # type: ignore[arg-type]
+    several = [runs] if isinstance(runs, str | Path) or hasattr(runs, "run_folder") else list(runs)
     names = [getattr(run, "run_folder", run) for run in several]
     stated = overrides_of({"runs": names, "input": input, **({} if output is None else {"output": output})})
     job = _job("infer", InferConfig, [*project_choice(project), *stated], settings, infer_verb.check)
@@ -179,7 +179,7 @@ def score(
     stated = overrides_of({"pred": pred, **{key: value for key, value in named.items() if value is not None}})
     job = _job("score", ScoreConfig, stated, settings, score_verb.check)
     found = score_verb.scores_of(job)
-    log.info("written: %s", ", ".join(map(str, found.files)))
+    found.say_files()
     try:
         found.raise_for_errors()
     except CasesFailed as error:

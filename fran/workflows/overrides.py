@@ -12,10 +12,10 @@ from hydra.core.override_parser.types import Quote, QuotedString
 
 from fran.errors import ConfigError
 
-_BARE = re.compile(r"[A-Za-z_][\w./-]*")
+_BARE = re.compile(r"[A-Za-z_][\w./-]*", re.ASCII)
 _NO_TEXT = ("null", "true", "false", "nan", "inf")  # bare they are values; Hydra looks at no case
 _IN_KEYS = re.compile(r"[\\()\[\]{}:=, \t]")
-_NOT_IN_KEYS = re.compile(r"[\n\r'\"]")
+_KEY = re.compile(r"\d+|[A-Za-z_][\w ./\\()\[\]{}:=,+*%@$?|-]*", re.ASCII)
 
 
 def overrides_of(settings: Mapping[str, Any]) -> list[str]:
@@ -71,6 +71,7 @@ def _key(key: Any, setting: str) -> str:
     """A mapping's key; Hydra's grammar has no quotes for it."""
     if isinstance(key, int) and not isinstance(key, bool):
         return str(key)
-    if not isinstance(key, str) or not key or key.lower() in _NO_TEXT or _NOT_IN_KEYS.search(key):
-        raise ConfigError(f"{setting}: expected names without quotes, or whole numbers, as keys, found {key!r}")
+    if not isinstance(key, str) or key.lower() in _NO_TEXT or not _KEY.fullmatch(key):
+        expected = "whole numbers, or names of plain letters, digits and most signs, as keys"
+        raise ConfigError(f"{setting}: expected {expected}, found {key!r}; other names can stand in a plan file")
     return _IN_KEYS.sub(lambda m: f"\\{m[0]}", key)

@@ -48,6 +48,9 @@ def test_the_reference_has_every_verb_and_every_public_name(site: Path) -> None:
     for name in (
         "fran.workflows.api.Project",
         "fran.workflows.api.ConfigMaker",
+        "fran.workflows.calls.train",
+        "fran.workflows.calls.infer",
+        "fran.workflows.calls.score",
         "fran.evaluation.scoring.score_folder",
     ):
         assert f'id="{name}"' in python

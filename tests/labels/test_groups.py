@@ -74,3 +74,4 @@ def test_names_stay_different() -> None:
     groups = group_labels([["a"], ["b"]], {"a": {1, 2}, "b": {1}})
     names = group_names(groups, {"a": {1: "lesion", 2: "organ"}, "b": {1: "lesion"}})
     assert names == {1: "a_lesion", 2: "organ", 3: "b_lesion"}
+    assert group_names(groups, {}) == {1: "label_1", 2: "label_2", 3: "label_3"}

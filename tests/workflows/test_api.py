@@ -173,6 +173,6 @@ def test_importing_fran_costs_nothing() -> None:
     code = "import sys, fran; print(sorted(m for m in sys.modules if m in ('hydra', 'numpy', 'torch', 'yaml')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-    with pytest.raises(AttributeError, match="it offers DS, ConfigMaker, .*train"):
+    with pytest.raises(AttributeError, match=r"it offers DS, ConfigMaker, .*train"):
         _ = fran.Projekt
     assert set(dir(fran)) == set(fran.__all__)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import fran
@@ -36,10 +36,8 @@ QUICK: dict[str, Any] = {
 }
 
 LINES = st.text(st.characters(exclude_characters="\n\r", exclude_categories=("Cs",)), max_size=12)
-NAMES = (
-    st.from_regex(r"[a-zé][\w :,=(){}\[\]\\.-]{0,8}", fullmatch=True)
-    .map(str.strip)
-    .filter(lambda name: name.lower() not in ("nan", "inf", "null", "true", "false"))
+NAMES = st.from_regex(re.compile(r"[a-z][\w :,=(){}\[\]\\.-]{0,8}", re.ASCII), fullmatch=True).filter(
+    lambda name: name not in ("nan", "inf", "null", "true", "false")
 )
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | LINES,
@@ -48,7 +46,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(VALUES)
 def test_a_value_means_on_a_command_line_what_it_is(value: Any) -> None:
     (text,) = overrides_of({"key": value})
@@ -56,12 +54,12 @@ def test_a_value_means_on_a_command_line_what_it_is(value: Any) -> None:
 
 
 def test_paths_tuples_and_numbers_of_numpy_are_values_too() -> None:
-    given_ = {"input": Path("/data/it's"), "spacing": (np.float32(0.5), 1), "folds": np.arange(2), "device": "1"}
-    parsed = OverridesParser.create().parse_overrides(overrides_of(given_))
-    assert [o.value() for o in parsed] == ["/data/it's", [0.5, 1], [0, 1], "1"]
+    some = {"input": Path("/data/it's"), "spacing": (np.float32(0.5), 1), "folds": np.arange(2), "a": "1", "b": "ö"}
+    parsed = OverridesParser.create().parse_overrides(overrides_of(some))
+    assert [o.value() for o in parsed] == ["/data/it's", [0.5, 1], [0, 1], "1", "ö"]
 
 
-@pytest.mark.parametrize("value", [object(), b"bytes", "two\nlines", {"it's": 1}, {None: 1}, {"null": 1}])
+@pytest.mark.parametrize("value", [object(), b"bytes", "two\nlines", {"it's": 1}, {"ö": 1}, {None: 1}, {"null": 1}])
 def test_what_no_command_line_can_say_is_refused(value: object) -> None:
     with pytest.raises(ConfigError, match="key: expected"):
         overrides_of({"key": value})
@@ -110,16 +108,13 @@ def test_calls_refuse_what_commands_refuse(fran_home: Path, tmp_path: Path) -> N
     P = project(tmp_path)
     for call, words in (
         (lambda: fran.train(P, "plam1"), "did you mean 'plan1'"),
-        (lambda: fran.train(P, model="dynnet"), "dynunet"),
-        (lambda: fran.train(P, fold=7), "fold"),
-        (lambda: fran.train(P, spacing=[1, 1]), "spacing: expected"),
+        (lambda: fran.train(P, spacing=[1, 1], patch_overlap=2.0), "2 settings cannot work"),
         (lambda: fran.train(P, dry_run=True), "for the command line alone"),
         (lambda: fran.train(P, **{"trainer.max_epoch": 1}), "max_epoch"),
         (lambda: fran.train(P, init_from=object()), "init_from: expected text"),
-        (lambda: fran.preprocess(P, "plan1", patch_overlap=2.0), "patch_overlap"),
         (lambda: fran.infer(P, [], tmp_path), "the name of one run at least"),
         (lambda: fran.infer(P, "none", tmp_path, format="nift"), "nii"),
-        (lambda: fran.score(tmp_path), "gt: expected the folder of references"),
+        (lambda: fran.score(tmp_path), "expected the folder of references"),
         (lambda: fran.score(tmp_path, tmp_path, json=True), "for the command line alone"),
     ):
         with pytest.raises(ConfigError, match=words) as error:
@@ -139,12 +134,13 @@ def test_scores_are_returned_and_what_is_missing_is_said(
     other = write_cases(tmp_path / "other" / "kits", "kits", 2) / "lms"
     with caplog.at_level(logging.INFO):
         found = fran.score(other, references, labels={1: "kidney", 2: "tumour"}, metrics=["dice"], samples=50)
-    assert [(row.case_id, row.name, row.dice) for row in found.rows] == [
+    assert [(row.case_id, row.name, row.dice) for row in found.rows][:3] == [
         ("kits_00", "kidney", 1.0),
         ("kits_00", "tumour", 1.0),
         ("kits_01", "kidney", 1.0),
     ]
-    assert [line.name for line in found.summary] == ["kidney", "tumour", "all"]
+    assert [row.in_neither for row in found.rows] == [False, False, False, True]
+    assert [line.name for line in found.summary] == ["kidney", "tumour", "all labels"]
     assert found.summary[0].averages["dice"].mean.value == 1.0
     assert sorted(path.name for path in found.files) == ["scores.csv", "scores.html", "scores.json"]
     assert "kits_02" in caplog.text
@@ -153,7 +149,7 @@ def test_scores_are_returned_and_what_is_missing_is_said(
         found.raise_for_errors()
     twice = fran.score(other / "scores.csv", against=other / "scores.csv", samples=50)
     assert twice.rows == ()
-    assert {line.metric for line in twice.paired} >= {"dice"}
+    assert {line.column for line in twice.paired} >= {"dice"}
     twice.raise_for_errors()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,6 +15,7 @@ from omegaconf import OmegaConf
 from fran.workflows import composition
 from fran.workflows.init import translate
 from fran.workflows.locations import conf_dir
+from fran.workflows.overrides import overrides_of
 from fran.workflows.schema import register
 from fran.workflows.terminal import spoken
 
@@ -45,6 +48,32 @@ def test_every_verb_composes(verb: str) -> None:
 @pytest.mark.parametrize(("verb", "group", "option"), OPTIONS)
 def test_every_option_composes(verb: str, group: str, option: str) -> None:
     assert composed(verb, f"{group}={option}")
+
+
+def leaves(node: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def another(value: Any) -> Any:
+    """A value of the same type."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    return f"{value}x" if isinstance(value, str) else [*value, *value[-1:]]
+
+
+@pytest.mark.usefixtures("fran_home")
+@pytest.mark.parametrize("verb", ["train", "preprocess", "infer", "score"])
+def test_every_key_can_be_changed_on_the_command_line(verb: str) -> None:
+    changed = {key: another(value) for key, value in leaves(composed(verb)) if value not in (None, "???")}
+    assert len(changed) > 5
+    found = dict(leaves(composed(verb, *overrides_of(changed))))
+    assert {key: found[key] for key in changed} == changed
 
 
 @pytest.mark.parametrize("file", sorted((conf_dir() / "plan").glob("*.yaml")), ids=lambda f: f.stem)
