@@ -295,7 +295,7 @@ def _listed(verbs: Verbs) -> str:
     for name, verb in verbs.items():
         inner = f" ({', '.join(verb.verbs)})" if isinstance(verb, Group) and verb.verbs else ""
         rows.append((name, verb.help + inner))
-    return listed(rows, 14)
+    return listed(rows, 16)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,9 @@ _WRITERS = {"torchscript": (write_torchscript, "model.ts"), "onnx": (write_onnx,
 NORMALISED = (-3.0, 3.0)
 
 
+OnPart = Callable[[float, float, str], None]
+
+
 @dataclass(frozen=True)
 class Bundle:
     """What was written, and how near each format came."""
@@ -36,6 +39,7 @@ def write_bundle(
     output: Path,
     formats: Sequence[str] = ("torchscript",),
     trusted: Sequence[str] = (),
+    on_part: OnPart | None = None,
 ) -> Bundle:
     """Export a model, or an ensemble.
 
@@ -44,6 +48,7 @@ def write_bundle(
         output: a folder that does not exist, or a file that ends in .zip.
         formats: of torchscript and onnx, besides the weights.
         trusted: modules of the user's own that networks may come from.
+        on_part: called with (parts done, parts in all, what is written now): the weights, each format, the rest.
 
     Raises:
         ConfigError: `output` is there already, the models cannot be one bundle, or a format's library is missing.
@@ -51,20 +56,35 @@ def write_bundle(
     """
     if output.exists():
         raise ConfigError(f"output: expected a new folder or zip, found {output}; remove it, or name another")
+    parts = ["weights", *formats, output.name]
+
+    def begin(part: str) -> None:
+        if on_part is not None:
+            on_part(parts.index(part), len(parts), part)
+
+    begin("weights")
     scoring, reference = scoring_of(models, trusted), scoring_of(models, trusted, plain=False)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".tmp-", dir=output.parent) as temporary:
         folder = Path(temporary) / output.stem
-        checks = _fill(folder, models, (scoring, reference), formats, output.name)
+        checks = _fill(folder, models, (scoring, reference), formats, output.name, begin)
+        begin(output.name)
         if output.suffix.lower() == ".zip":
             _zip(folder, output)
         else:
             shutil.move(folder, output)
+    if on_part is not None:
+        on_part(len(parts), len(parts), "")
     return Bundle(output, checks)
 
 
 def _fill(
-    folder: Path, models: Sequence[ModelFile], scorings: tuple[Scoring, Scoring], formats: Sequence[str], name: str
+    folder: Path,
+    models: Sequence[ModelFile],
+    scorings: tuple[Scoring, Scoring],
+    formats: Sequence[str],
+    name: str,
+    begin: Callable[[str], None],
 ) -> tuple[Checked, ...]:
     for part in ("configs", "models", "docs"):
         (folder / part).mkdir(parents=True)
@@ -73,6 +93,7 @@ def _fill(
     x, y, z = (int(n) for n in models[0].meta["patch_size"])
     checks = []
     for wanted in formats:
+        begin(wanted)
         writer, file = _WRITERS[wanted]
         checks.append(writer(scoring, (x, y, z), folder / "models" / file, _limits(scoring), reference))
     content = metadata(models, members, checks)

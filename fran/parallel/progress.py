@@ -101,7 +101,12 @@ class _Lines:
         speed = (done - self._former) / seconds if seconds > 0 else 0.0
         left = f"{_clock((total - done) / speed)} left" if speed else ""
         end = f"in {_clock(seconds)}" if over else left
-        parts = (f"{done:.0f} of {total:.0f} {_plural(self._unit)}", rate_text(speed, self._unit) if speed else "", end)
+        finished = total if over else int(done)
+        parts = (
+            f"{finished:.0f} of {total:.0f} {_plural(self._unit)}",
+            rate_text(speed, self._unit) if speed else "",
+            end,
+        )
         sys.stderr.write(f"{self._description}: {', '.join(part for part in parts if part)}\n")
         sys.stderr.flush()
 

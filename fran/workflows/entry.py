@@ -45,6 +45,10 @@ GO_ON = (
 )
 """Configurations of verbs that an interruption costs no more than what was in their hands."""
 
+INTERRUPTED = 128 + signal.SIGINT
+SERVERS = ("ui",)
+"""Configurations of verbs that serve until Ctrl-C."""
+
 ConfigT = TypeVar("ConfigT")
 Check = Callable[[ConfigT], Sequence[SettingProblem]]
 
@@ -131,7 +135,7 @@ def _ended(error: BaseException, name: str, left_behind: str) -> int:
         return error.code
     if is_ctrl_c(error):
         sys.stderr.write(f"interrupted{left_behind}\n")
-        return 130
+        return INTERRUPTED
     if isinstance(error, _JobFailed):
         return error.status
     if isinstance(error, FranError):
@@ -147,6 +151,8 @@ def _left_behind(name: str, schema: type) -> str:
     """What an interruption leaves of a verb's work; nothing to say of one that answers a question."""
     if name in GO_ON:
         return "; what was finished is kept, the same command goes on from there"
+    if name in SERVERS:
+        return "; the server has ended"
     return "" if hasattr(schema, "json") else "; nothing half done is left, the same command begins anew"
 
 

@@ -13,6 +13,7 @@ from fran.workflows.model_sources import CHECKPOINTS, ModelSources
 from fran.workflows.projects import folders_of
 from fran.workflows.rules import CARRIED, check_postprocess, chosen_rules
 from fran.workflows.schema import ExportConfig
+from fran.workflows.terminal import counting
 
 log = logging.getLogger("fran.export")
 
@@ -33,7 +34,8 @@ def export(job: Job[ExportConfig]) -> None:
     labels = LabelScheme.from_dict(models[0].meta["labels"])
     rules = describe_rules(chosen_rules(config.postprocess, folders, [model.meta for model in models], labels))
     models = [replace(model, meta={**model.meta, CARRIED: rules}) for model in models]
-    bundle = write_bundle(models, Path(config.output).expanduser(), config.formats)
+    with counting("export", "part") as on_part:
+        bundle = write_bundle(models, Path(config.output).expanduser(), config.formats, on_part=on_part)
     log.info("%d networks exported to %s", len(models), bundle.path)
     log.info("next: fran infer runs=[%s] input=<images> output=<label maps>", bundle.path)
 

@@ -83,6 +83,7 @@ def of_comparison(config: ReportConfig) -> Path:
     from fran.evaluation.paired import compare
     from fran.evaluation.report import read_scores
     from fran.io.case_table import FILE
+    from fran.parallel.progress import shown
     from fran.reporting.compare_page import Side, write_compare_page
     from fran.workflows.run_stages import differing
 
@@ -102,7 +103,8 @@ def of_comparison(config: ReportConfig) -> Path:
         log.warning("%s", problem)
     how = Bootstrap(config.level, config.samples, config.seed)
     columns = [name for name, metric in COLUMNS.items() if metric.better]
-    compared = [compare(sides[0].scores, side.scores, columns, how) for side in sides[1:]]
+    others = shown(sides[1:], len(sides) - 1, "compare", True, "table")
+    compared = [compare(sides[0].scores, side.scores, columns, how) for side in others]
     names = "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", side.name) for side in sides)
     path = _target(config, f"compare_{names[:150]}.html")
     rows = differing(settings) if len(settings) == len(sides) and not problems else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fran.errors import FranError
-from fran.workflows.entry import Job, run_verb
+from fran.workflows.entry import INTERRUPTED, Job, run_verb
 from fran.workflows.projects import folders_of
 from fran.workflows.schema import UiConfig
 
@@ -16,6 +16,8 @@ def ui(job: Job[UiConfig]) -> None:
     config = job.config
     folders = folders_of(config.paths, config.project)
     status = run_ui(tracking_db(folders.project), config.port, config.host)
+    if status == INTERRUPTED:
+        raise KeyboardInterrupt
     if status != 0:
         raise FranError(f"mlflow server ended with status {status}; its own message stands above")
 

@@ -90,7 +90,9 @@ def test_a_file_that_computes_something_else_is_refused(run: Run, tmp_path: Path
 
 
 def test_what_goes_out_tells_nothing_of_patients_and_places(run: Run, tmp_path: Path) -> None:
-    bundle = write_bundle([run("one")], tmp_path / "model")
+    parts: list[tuple[float, float, str]] = []
+    bundle = write_bundle([run("one")], tmp_path / "model", on_part=lambda *part: parts.append(part))
+    assert parts == [(0, 3, "weights"), (1, 3, "torchscript"), (2, 3, "model"), (3, 3, "")]
     for file in bundle.path.rglob("*"):
         content = file.read_bytes() if file.is_file() else b""
         assert not any(word in content for word in (b"jane_doe", b"/secret", b"secret@host", str(tmp_path).encode())), (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,6 +60,22 @@ def test_predicts_then_skips_then_overwrites(images: Path, predictor: Predictor,
     assert [case.status for case in again.cases] == ["skipped", "predicted", "skipped"]
     assert (out / "kits_0.nii.gz").stat().st_mtime_ns == before["kits_0.nii.gz"]
     assert predict_folder(predictor, images, out, overwrite=True, progress=False).n_predicted == 3
+
+
+def test_progress_is_said_with_its_rate_and_not_with_quiet(
+    images: Path,
+    predictor: Predictor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("fran.parallel.progress._FIRST_S", 0.0)
+    predict_folder(predictor, images, tmp_path / "out")
+    said = capsys.readouterr()
+    assert said.out == "" and re.search(r"predict: 3 of 3 cases, [\d.]+ (cases/s|s/case), in 0:00:", said.err)
+    monkeypatch.setenv("FRAN_QUIET", "1")
+    predict_folder(predictor, images, tmp_path / "out", overwrite=True)
+    assert capsys.readouterr().err == ""
 
 
 def test_provenance(images: Path, predictor: Predictor, tmp_path: Path) -> None:

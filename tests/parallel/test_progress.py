@@ -60,3 +60,12 @@ def test_megabytes(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
         update(1.5, 8.0)
         update(8.0, 8.0)
     assert re.search(r"run: 8 of 8 MB, [\d.]+ MB/s", capsys.readouterr().err)
+
+
+def test_a_case_that_is_half_done_is_not_counted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fran.parallel.progress._FIRST_S", 0.0)
+    with progress("predict") as update:
+        update(1.75, 3, "case_2")
+    assert capsys.readouterr().err.startswith("predict: 1 of 3 cases")
