@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import Callback
 import fran.training.fit as fitting
 from fran.io.checkpoint import read_checkpoint
 from fran.networks.tiling import Tiling
-from fran.training.last_validation import FORWARD_SHARE, count_tiles
+from fran.training.last_validation import TILE_SHARE, count_tiles
 from fran.training.schedule import Budget
 
 STEP_S, CASE_S = 1.0, 4.0
@@ -65,7 +65,7 @@ def test_before_any_validation_steps_tell_what_one_will_take(make_spec, manifest
     spec = make_spec(max_epochs=1000, steps_per_epoch=10, val_every_n_epochs=500, max_time="40")
     shapes = [manifest.cases[case_id].shape for case_id in spec.data.val_ids]
     tiles = sum(Tiling.of(shape, spec.patch_size, spec.trainer.val_overlap).n_tiles for shape in shapes)
-    expected = FORWARD_SHARE * STEP_S * tiles / spec.trainer.batch_size
+    expected = TILE_SHARE * STEP_S * tiles / spec.trainer.batch_size
     assert 2 < expected < 20
     fitting.fit(spec, callbacks=[clock])
     [(_, began, _)] = clock.validations
