@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from fran.errors import CasesFailed, ConfigError, DataError
 from fran.inference.folder import predict_folder
@@ -94,6 +95,21 @@ def test_provenance(images: Path, predictor: Predictor, tmp_path: Path) -> None:
     assert stored["settings"] == {"overlap": 0.5, "precision": "32"}
     assert stored["grid"]["shape"] == [7, 6, 5]
     assert set(stored["seconds"]) == {"prepare", "network", "export", "all"}
+
+
+def test_slicer_gets_segments_with_names_and_colours(
+    images: Path, predictor: Predictor, rule: Rule, tmp_path: Path
+) -> None:
+    image = images / "kits_0.nii.gz"
+    predict_folder(predictor, image, tmp_path / "out", progress=False, output_format="seg.nrrd")
+    written = sitk.ReadImage(tmp_path / "out" / "kits_0.seg.nrrd")
+    keys = ("LabelValue", "Name", "Color")
+    kidney, tumour = ([written.GetMetaData(f"Segment{n}_{key}") for key in keys] for n in (0, 1))
+    assert (kidney[:2], tumour[:2]) == (["3", "kidney"], ["117", "tumour"])
+    assert kidney[2] != tumour[2]
+    assert not written.HasMetaDataKey("Segment2_ID")
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(written).transpose(), rule(_voxels(image)))
+    np.testing.assert_allclose(written.GetOrigin(), AFFINE[:3, 3] * (-1, -1, 1))  # LPS
 
 
 def test_a_label_map_of_other_origin_is_never_replaced_unasked(
