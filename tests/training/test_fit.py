@@ -105,17 +105,6 @@ def test_checkpoint_describes_the_model_as_plain_data(make_spec):
     build_network(model.meta["network"]).load_state_dict(model.state_dict)
 
 
-def test_time_budget_ends_training_and_schedule(make_spec):
-    recorder = Recorder()
-    spec = make_spec(max_epochs=10_000, steps_per_epoch=100, max_time="1.5", val_every_n_epochs=50)
-    result = fit(spec, callbacks=[recorder])
-    assert result.stopped_by == "max_time"
-    assert result.elapsed_s >= 0.2 * 1.5  # the least that is left to steps; test_time_budget.py has the whole of it
-    assert recorder.rates[-1] < 0.05 * max(recorder.rates)
-    assert recorder.epochs_validated[-1] == result.epochs - 1
-    assert result.last.exists()
-
-
 def test_early_stopping(make_spec):
     spec = make_spec(max_epochs=40, early_stopping_epochs=2, lr=1e-12, steps_per_epoch=1)
     result = fit(spec)

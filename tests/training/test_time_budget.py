@@ -21,12 +21,14 @@ class Clock(Callback):
 
     def __init__(self) -> None:
         self.now, self.steps = 0.0, 0
+        self.rates: list[float] = []
         self.validations: list[tuple[int, float, float]] = []
 
     def __call__(self) -> float:
         return self.now
 
-    def on_train_batch_end(self, *_: object) -> None:
+    def on_train_batch_end(self, trainer, *_: object) -> None:
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
         self.now, self.steps = self.now + STEP_S, self.steps + 1
 
     def on_validation_start(self, trainer, *_: object) -> None:
@@ -56,7 +58,8 @@ def test_what_the_validation_before_took_is_left_for_the_last_one(make_spec, clo
     assert result.stopped_by == "max_time"
     assert 60 <= result.elapsed_s <= 60 + STEP_S
     # at the end of the fourth epoch, 48 s, there would be no step left between two validations
-    assert [epoch for epoch, _, _ in clock.validations] == [1, 4]
+    assert [epoch for epoch, _, _ in clock.validations] == [1, result.epochs - 1] == [1, 4]
+    assert clock.rates[-1] < 0.05 * max(clock.rates), "the schedule ends with the steps"
     kept = read_checkpoint(result.last)["callbacks"]["LastValidation"]
     assert kept == {"reserve_s": val_s, "measured": True}
 
