@@ -163,7 +163,7 @@ def _say_runs(runs: Sequence[dict[str, Any]]) -> None:
             )
             for r in runs
         ]
-        show_table("Runs", ("run", "plan", "fold", "state", "epochs", "best val/dice"), rows)
+        show_table("Runs", ("run", "plan", "fold", "state", "epochs", "best Dice"), rows)
         say("")
 
 
