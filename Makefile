@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test slow lint types imports docs wheel clean
+.PHONY: install demo test slow lint types imports docs screenshots wheel clean
 
 install: .venv/installed
 
@@ -37,6 +37,10 @@ imports: install
 # the pages as a site in build/site; a broken link, anchor or name fails
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# the pictures of docs/assets, from a demo project in build/screenshots; needs chromium
+screenshots: install
+	$(BIN)/python docs/screenshots.py
 
 wheel: install
 	rm -rf dist

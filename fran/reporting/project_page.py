@@ -269,7 +269,7 @@ def _runs(runs: Sequence[RunRow]) -> Table:
 
 def _stages(stages: Sequence[Mapping[str, Any]], n_cases: int) -> Table:
     rows = [
-        [text(s["stage"]), number(s["n_cases"], 0, f"of {n_cases}"), number(s["bytes"] / 1e9, 2), text(s["folder"])]
+        [text(s["stage"]), number(s["n_cases"], 0, f"of {n_cases}"), number(s["bytes"] / 1e6, 1), text(s["folder"])]
         for s in stages
     ]
-    return Table("Preprocessed data", ["stage", "cases", "GB", "folder"], rows)
+    return Table("Preprocessed data", ["stage", "cases", "MB", "folder"], rows)
