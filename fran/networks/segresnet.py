@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from monai.networks.nets.segresnet_ds import SegResNetDS, scales_for_resolution
+from torch import nn
 
 from fran.networks.norm import quicken_norms
 
 Triple = tuple[int, int, int]
 BLOCKS_DOWN = (1, 2, 2, 4, 4)
+
+
+class DeepSegResNetDS(SegResNetDS):
+    """MONAI's SegResNetDS with plain numbers where it has NumPy's, at which torch.compile gives up.
+
+    Args:
+        factor: multiple (x, y, z) of a volume's sides, which MONAI works out in each forward pass.
+        settings: of SegResNetDS.
+    """
+
+    def __init__(self, factor: Triple, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.factor = factor
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv3d | nn.ConvTranspose3d):
+                layer.stride = _plain(layer.stride)
+                layer.output_padding = _plain(layer.output_padding)
+
+    def shape_factor(self) -> list[int]:
+        """What the sides (x, y, z) of a volume must be multiples of."""
+        return list(self.factor)
 
 
 def segresnet(
@@ -21,7 +44,7 @@ def segresnet(
     blocks_down: Sequence[int] = BLOCKS_DOWN,
     deep_supervision: int = 2,
     norm: str = "INSTANCE",
-) -> SegResNetDS:
+) -> DeepSegResNetDS:
     """SegResNetDS (Myronenko 2018, https://arxiv.org/abs/1810.11654) for voxels of `spacing` mm.
 
     Args:
@@ -33,7 +56,8 @@ def segresnet(
         deep_supervision: supervised levels below the finest, cut to what the depth allows.
         norm: name of MONAI's normalisation layer.
     """
-    network = SegResNetDS(
+    network = DeepSegResNetDS(
+        _stride_multiple(spacing, blocks_down),
         spatial_dims=3,
         init_filters=filters,
         in_channels=in_channels,
@@ -45,6 +69,11 @@ def segresnet(
     )
     quicken_norms(network)
     return network
+
+
+def _plain(numbers: Sequence[int]) -> Triple:
+    x, y, z = (int(number) for number in numbers)
+    return x, y, z
 
 
 def _stride_multiple(spacing: Sequence[float], blocks_down: Sequence[int] = BLOCKS_DOWN, **_: object) -> Triple:

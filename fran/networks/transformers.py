@@ -30,6 +30,15 @@ class _LinspaceOfNumbers(TorchFunctionMode):
         return func(*args, **{**(kwargs or {}), **here})
 
 
+class DeepSwinUNETR(SwinUNETR):
+    """MONAI's SwinUNETR, whose check of a volume's sides is in plain numbers: torch.compile gives up at NumPy's."""
+
+    def _check_input_size(self, spatial_shape: Sequence[int]) -> None:
+        multiple = int(self.patch_size) ** 5
+        if any(side % multiple for side in spatial_shape):
+            raise ValueError(f"expected sides that are multiples of {multiple}, found {tuple(spatial_shape)}")
+
+
 def swinunetr(
     in_channels: int,
     out_channels: int,
@@ -41,7 +50,7 @@ def swinunetr(
     dropout: float = 0.0,
     residual_stages: bool = False,
     checkpoint: bool = False,
-) -> SwinUNETR:
+) -> DeepSwinUNETR:
     """Swin UNETR (Hatamizadeh et al. 2022, https://arxiv.org/abs/2201.01266).
 
     Args:
@@ -62,7 +71,7 @@ def swinunetr(
         near = max(12, filters // 12 * 12)
         raise ConfigError(f"model.filters: expected a multiple of 12, found {filters}; nearest: {near} or {near + 12}")
     with _LinspaceOfNumbers():
-        network = SwinUNETR(
+        network = DeepSwinUNETR(
             in_channels=in_channels,
             out_channels=out_channels,
             feature_size=filters,

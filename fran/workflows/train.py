@@ -283,8 +283,9 @@ def _as_before(job: Job[TrainConfig], run_folder: Path) -> Job[TrainConfig]:
     """The run's own configuration, with what this command line changes on top."""
     before: list[str] = read_json(run_folder / OVERRIDES)
     changed = [o for o in job.overrides if o not in before and not o.startswith("resume=")]
-    if changed:
-        log.info("resuming %s with changed settings: %s", run_folder.name, ", ".join(changed))
+    said = [o for o in changed if not o.startswith("dry_run=")]
+    if said:
+        log.info("resuming %s with changed settings: %s", run_folder.name, ", ".join(said))
     return recompose(job, "train", TrainConfig, [o for o in before if not o.startswith("run=")])
 
 
