@@ -16,7 +16,7 @@ from fran.errors import choices
 from fran.plans.schema import FORMER_KEYS, Plan, nearest_key
 from fran.workflows.composition import search_folders
 from fran.workflows.provenance import line_of
-from fran.workflows.verb_settings import near_keys, schema_keys
+from fran.workflows.verb_settings import near_keys, options, schema_keys
 
 HELP = {
     **{"plans": "plan show", "models": "model show"},
@@ -56,6 +56,7 @@ def explain(error: BaseException, primary: str = "") -> str:
         lines.append(choices(wanted, [o for o in _options(group) if not o.startswith("_")]))
         if str(missing.missing_cfg_file).startswith("project/"):
             lines.append(f"a new project: fran init -t {wanted} -i <folder of images/ and lms/>")
+    lines += _slash(inner)
     if "is not a ListConfig" in str(inner):
         lines.append("expected a list: values in brackets, parted by commas")
     if isinstance(error, OverrideParseException) and "=" not in str(error.override):
@@ -63,6 +64,20 @@ def explain(error: BaseException, primary: str = "") -> str:
     if isinstance(error, OverrideParseException):
         lines.append("quote lists for your shell: 'spacing=[0.8,0.8,1.5]'")
     return "\n  ".join(dict.fromkeys(lines))
+
+
+def _slash(inner: OmegaConfBaseException | None) -> list[str]:
+    """How a file of a group within a group is chosen, where its name was given as the value of a key."""
+    if inner is None:
+        return []
+    word = re.match(r"Invalid type assigned: str is not a subclass of .*\. value: ([\w-]+)$", _first_line(inner))
+    group = str(inner.full_key or "").replace(".", "/")
+    files = options(group) if word and group else []
+    if not word or not files:
+        return []
+    if word.group(1) in files:
+        return [f"a file is chosen with a slash: {group}={word.group(1)}"]
+    return [f"a file is chosen with a slash, {group}=<file>: {choices(word.group(1), files)}"]
 
 
 def _where(error: BaseException, inner: OmegaConfBaseException | None) -> list[str]:

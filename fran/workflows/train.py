@@ -75,8 +75,11 @@ def train(
     check_init(trial)
     if config.dry_run:
         run = run_folder or project.folders.checkpoints / (config.run or _next_name(job, project))
+        would_be = spec_of(job, project, data, split, run)
+        if config.resume and _is_made(would_be):
+            check_resume(would_be, run)
         say_stages(job, project)
-        say_training(spec_of(job, project, data, split, run), split, run.name)
+        say_training(would_be, split, run.name)
         return None
     bring_up_to_date(project, data, config.preprocess)
     if config.find_batch_size and run_folder is None:
@@ -97,6 +100,18 @@ def train(
         log.info("next: fran infer project=%s 'runs=[%s]' input=<folder of images>", spec.project, run_folder.name)
         log.info("      fran ui project=%s      (compare runs in MLflow)", spec.project)
     return result
+
+
+def _is_made(spec: TrainSpec) -> bool:
+    """Whether every case of a training is preprocessed."""
+    from fran.io.manifest import MANIFEST_NAME, Manifest
+
+    data = spec.data
+    places = ((data.manifest, data.train_ids), (data.val_manifest or data.manifest, data.val_ids))
+    return all(
+        (folder / MANIFEST_NAME).is_file() and set(ids) <= set(Manifest.load(folder).files_by_case())
+        for folder, ids in places
+    )
 
 
 def _fit(spec: TrainSpec, tracking: Tracking, more: Sequence[Callback], resume: Path | None) -> FitResult:

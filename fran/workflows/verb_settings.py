@@ -163,13 +163,16 @@ def near_keys(
         "did you mean 'trainer.seed' or 'model.seed'?"
         >>> near_keys("epochs_to_run", ["trainer.max_epochs", *"abcdefghijkl"], "fran help train")
         'nearest: trainer.max_epochs; all of them: fran help train'
+        >>> near_keys("optimizer", ["fold", "trainer.optimiser.lr"])
+        "did you mean 'trainer.optimiser'?"
     """
     from difflib import get_close_matches
 
     meant = ending_in(wanted, known)
     if meant:
         return f"did you mean {' or '.join(repr(key) for key in meant[:MANY_NEAR])}?"
-    named = {key.rpartition(".")[2]: key for key in reversed(known)}
+    groups = [key.rsplit(".", up)[0] for key in known for up in range(1, key.count(".") + 1)]
+    named = {key.rpartition(".")[2]: key for key in [*groups, *reversed(known)]}
     named |= {key.partition(".")[0]: key.partition(".")[0] for key in known} | {
         key: key for key in known if "." in wanted
     }

@@ -221,6 +221,9 @@ FILES = [
 ]
 TRAINING = [
     typed("trainer.max_epoch=3", "did you mean 'trainer.max_epochs'", verb="train"),
+    typed("trainer.optimizer.lr=1e-3", "did you mean 'trainer.optimiser'?", verb="train"),
+    typed("trainer.optimiser=sgd_poly", "a file is chosen with a slash: trainer/optimiser=sgd_poly", verb="train"),
+    typed("trainer.loss=dice", "trainer/loss=<file>: did you mean 'dice_ce'? choices: dice_ce,", verb="train"),
     typed("trainer.precision=fp8", "bf16-mixed", verb="train"),
     typed("trainer.optimiser.name=adam", "did you mean 'adamw'", verb="train"),
     typed("trainer.max_time=soon", "HH:MM:SS", verb="train"),

@@ -43,6 +43,8 @@ def test_from_raw_files_to_scores(fran, fran_home: Path, tmp_path: Path) -> None
     trained = fran("train", *QUICK, "run=first")
     assert trained.returncode == 0, trained.stderr
     assert "4 cases preprocessed" in trained.stderr
+    refused = fran("train", "project=demo", "resume=first", "model=unet", "--dry-run")
+    assert refused.returncode == 2 and "was trained with other settings: network" in refused.stderr
     resumed = fran("train", "project=demo", "resume=first", "trainer.max_epochs=2")
     assert resumed.returncode == 0, resumed.stderr
     assert "2 epochs" in resumed.stderr
