@@ -56,7 +56,8 @@ def cv(job: Job[CvConfig]) -> None:
         return
     group = group_for(cv_folder(project.folders), folds[0].record, settings_of(folds[0].job))
     log.info("%s: %s", group.name, ", ".join(f"fold {f.record.fold} {f.state}" for f in folds))
-    failed = [fold.record.fold for fold in folds if not _train(fold, group)]
+    # looked at again when its turn comes: another process may have taken the fold meanwhile
+    failed = [f.record.fold for f in folds if not _train(_plan(job, project, f.record.fold), group)]
     collect(project, group, [fold.record.fold for fold in folds], Bootstrap())
     if failed:
         raise FranError(

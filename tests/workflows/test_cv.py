@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,13 @@ import pytest
 from fran.datasources.phantom import make_phantoms
 from fran.errors import ConfigError
 from fran.tracking.mlflow_logger import client_of, sqlite_uri
-from fran.tracking.runs import RunRecord, read_record
+from fran.tracking.runs import RunRecord, read_record, training_lock, write_record
+from fran.workflows import cv as workflow
 from fran.workflows.cv_show import check_poolable
+from fran.workflows.entry import Job, compose_job
+from fran.workflows.projects import existing_project
+from fran.workflows.run_tracking import identity_record
+from fran.workflows.schema import CvConfig, TrainConfig
 
 QUICK = (
     "project=demo", "patch_dim0=32", "patch_dim1=16", "spacing=[4,4,6]", "model.filters=4", "trainer.steps_per_epoch=2",
@@ -43,6 +50,35 @@ def test_runs_that_are_no_folds_of_one_cross_validation_are_refused_with_what_di
     assert "fold 1: more than one run" in text
     assert "f: was trained on all cases" in text
     assert "threads" not in text
+
+
+def test_a_fold_that_another_process_took_meanwhile_is_left_to_it(
+    fran,  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    raw = make_phantoms(tmp_path / "raw" / "demo", 5, 0, name="demo")
+    assert fran("init", "-t", "demo", "-i", str(raw)).returncode == 0
+    job = compose_job("cv", CvConfig, [*QUICK, "folds=[0,1,2]"])
+    made = existing_project(job.config.paths, job.config.project)
+    trained: list[int | str] = []
+
+    def train(job: Job[TrainConfig], run_folder: Path | None) -> None:
+        """What is trained here is fold 0, and while it is, others train fold 1 to its end and begin fold 2."""
+        trained.append(job.config.fold)
+        for fold, ended in ((0, "max_epochs"), (1, "max_epochs"), (2, None)):
+            theirs = compose_job("train", TrainConfig, [*QUICK, f"fold={fold}"])
+            record = identity_record(theirs, "demo", made.split(fold, None).digest)
+            folder = made.folders.checkpoints / f"f{fold}"
+            folder.mkdir(parents=True)
+            write_record(replace(record, folder=folder, result={"stopped_by": ended}))
+        locks.enter_context(training_lock(made.folders.checkpoints / "f2"))
+
+    monkeypatch.setattr(workflow.train, "train", train)
+    monkeypatch.setattr(workflow, "collect", lambda *_: None)
+    with ExitStack() as locks:
+        workflow.cv(job)
+    assert trained == [0]
 
 
 @pytest.mark.slow
