@@ -71,7 +71,7 @@ def test_a_mode_preprocesses_and_trains(
     assert (len(manifest.cases) == CASES) == (stage in ONE_FILE)
     trained = fran("train", "project=hippo", *given, *SMALL, *QUICK, "run=first")
     assert trained.returncode == 0, trained.stderr
-    assert f"{stage}: 0 cases preprocessed" in trained.stderr and "run first: 1 epochs" in trained.stderr
+    assert f"{stage}: 0 cases preprocessed" in trained.stderr and "run first: 1 epoch in" in trained.stderr
     output = tmp_path / "predictions"
     predicted = fran("infer", "project=hippo", "runs=[first]", f"input={raw}", f"output={output}")
     assert predicted.returncode == 0, predicted.stderr
