@@ -83,7 +83,9 @@ class Datasource:
         if self.ds_type not in DS_TYPES:
             raise ConfigError(f"datasource {folder}: ds_type: {choices(self.ds_type, DS_TYPES)}")
         if self.layout is None:
-            object.__setattr__(self, "alias", self.alias or _other_title(folder, given))
+            object.__setattr__(
+                self, "alias", self.alias or _other_title(folder, None if given == folder.name else given)
+            )
         else:
             object.__setattr__(self, "modality", self.modality or self.layout.modality)
             if self.ds_type != "full":

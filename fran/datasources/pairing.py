@@ -139,7 +139,7 @@ def _place(path: Path, title: str, side: _Side) -> CaseProblem | None:
         return problem_of(stem(path), path, "file name", FILE_RULE, str(fault), step)
     if name.title != title:
         rename = fix("names", path.parents[1])
-        step = f"pass alias={name.title} if every file of the datasource begins so, or rename: {rename}"
+        step = f"add alias={name.title} if every file of the datasource begins so, or rename: {rename}"
         return problem_of(name.case_id, path, "title", f"'{title}_…'", f"'{name.title}_…'", step)
     side.files[stem(path) if side.patches else name.case_id].append((name, path))
     return None

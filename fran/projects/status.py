@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,7 +125,7 @@ def _stage(stage: StageFolder, cases: set[str]) -> dict[str, Any]:
 
 
 def runs(folder: Path) -> list[dict[str, Any]]:
-    """Runs of a project, in order of name, with what their small files tell."""
+    """Runs of a project, in order of name, with what their small files tell; `started_at` of the last start or resume."""
     return [_run(path.parent) for path in sorted(folder.glob("*/config.yaml"))]
 
 
@@ -137,6 +138,7 @@ def _run(folder: Path) -> dict[str, Any]:
     dices = _column(folder / "metrics.csv", "val/dice")
     return {
         "name": folder.name,
+        "started_at": datetime.fromtimestamp((folder / "config.yaml").stat().st_mtime, UTC).isoformat(),
         "plan": config.get("plan_name"),
         "fold": config.get("fold"),
         "epochs": len(dices),

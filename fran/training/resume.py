@@ -45,7 +45,12 @@ class CheckpointState(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Remember the state until training starts: setting up draws random numbers too."""
-        self.budget.elapsed_before_s = float(checkpoint[STATE]["elapsed_s"])
+        self.budget.elapsed_before_s = used = float(checkpoint[STATE]["elapsed_s"])
+        if self.budget.max_time_s is not None:
+            left = max(0.0, self.budget.max_time_s - used)
+            said = "trainer.max_time: of %.0f s for the whole run %.0f s are used, %.0f s are left%s"
+            more = "" if left > used / 10 else "; trainer.max_time=<more> lets it go on longer"
+            log.log(logging.WARNING if more else logging.INFO, said, self.budget.max_time_s, used, left, more)
         self._random = checkpoint[STATE]["random"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -172,5 +172,9 @@ def _unknown_key(error: OmegaConfBaseException, whole_list: str) -> list[str]:
     else:
         inside = str(error.full_key or "").rpartition(".")[0]
         meanings = {item.name: item.meaning for item in schema_keys(schema, f"{inside}." if inside else "")}
-        near = near_keys(key, list(meanings), f"{whole_list} {inside}".rstrip() if whole_list else "", meanings)
+        known = [
+            *meanings,
+            *(["preset"] if "trainer.seed" in meanings else []),
+        ]  # a group that leaves no key of its name
+        near = near_keys(key, known, f"{whole_list} {inside}".rstrip() if whole_list else "", meanings)
     return [f"unknown key '{error.full_key or key}'; {near}"]

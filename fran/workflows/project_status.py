@@ -72,9 +72,10 @@ def next_step(found: dict[str, Any]) -> str:
         return f"fran project folds project={title}"
     if not any(stage["n_cases"] for stage in found["preprocessed"]):
         return f"fran preprocess project={title} plan=plan1"
-    interrupted = [run["name"] for run in found["runs"] if run["state"] == INTERRUPTED]
-    if interrupted:
-        return f"fran train project={title} resume={interrupted[-1]}"
+    in_order = sorted(found["runs"], key=lambda run: str(run["started_at"]))
+    ended = [run for run in in_order if run["state"] in (INTERRUPTED, "finished")]
+    if ended and ended[-1]["state"] == INTERRUPTED:  # one that is older than a finished run was given up
+        return f"fran train project={title} resume={ended[-1]['name']}"
     return f"fran train project={title} plan=plan1 fold=0"
 
 

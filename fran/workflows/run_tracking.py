@@ -120,8 +120,13 @@ class Tracking:
                 gather(str(self.logger._tracking_uri), str(self.logger.experiment_id), group)
         return group
 
-    def end(self, result: FitResult | None) -> None:
-        """Write how the training ended, and bring to MLflow what is known only now; None where it failed."""
+    def end(self, result: FitResult | None, *, interrupted: bool = False) -> None:
+        """Write how the training ended, and bring to MLflow what is known only now.
+
+        Args:
+            result: of the training; None where it failed.
+            interrupted: whether a signal ended it, which is no failure: the run can go on.
+        """
         facts = _facts(result) if result is not None else {}
         if result is not None:
             write_record(self.record.ended(facts))
@@ -132,19 +137,19 @@ class Tracking:
             _draw_curves(self.record.folder)
             finish_run(self.logger.experiment, str(self.logger.run_id), self.record.folder, facts)
             if result is None:
-                self._close()
+                self._close("KILLED" if interrupted else "FAILED")
             if result is not None and self.tracking.register:
                 self._register(float(facts["best_dice"]))
         if result is not None:
             self.join()
 
-    def _close(self) -> None:
-        """Let no run stay "running" that failed before its trainer could say so."""
+    def _close(self, status: str) -> None:
+        """Let no run stay "running" whose trainer could not say how it ended; Lightning calls interrupted ones failed."""
         assert self.logger is not None
         client, run_id = self.logger.experiment, str(self.logger.run_id)
         with warn_only_mlflow(f"the failure of {self.record.name} was not recorded in MLflow"):
-            if client.get_run(run_id).info.status == "RUNNING":
-                client.set_terminated(run_id, "FAILED")
+            if client.get_run(run_id).info.status in ("RUNNING", "FAILED"):
+                client.set_terminated(run_id, status)
 
     def _register(self, dice: float) -> None:
         from fran.tracking.registry import model_name, register

@@ -27,6 +27,11 @@ def entries_of(config: SourcesConfig) -> dict[str, DatasourceConfig]:
     from fran.datasources.layouts import default_name, recognise
 
     entries = dict(config.datasource)
+    if config.alias is not None and len(config.folders) != 1:
+        raise ConfigError(
+            f"alias: expected one folder beside it, found {len(config.folders)}; add them one after the other, or state "
+            "it in conf/datasource/<name>.yaml"
+        )
     for item in config.folders:
         folder = Path(item).expanduser().resolve()
         name = folder.name if recognise(folder, config.channel, config.derivative) is None else default_name(folder)
@@ -37,6 +42,7 @@ def entries_of(config: SourcesConfig) -> dict[str, DatasourceConfig]:
             )
         entries[name] = DatasourceConfig(
             str(folder),
+            config.alias,
             labels=label_names(config.labels),
             modality=config.modality,
             test=config.test,

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("fran.train")
 
 OVERRIDES = "overrides.json"
+#: optimiser steps below which a training ended by its time is said to be too short
+FEW_STEPS = 200
 
 
 def train(
@@ -116,15 +118,19 @@ def _is_made(spec: TrainSpec) -> bool:
 
 def _fit(spec: TrainSpec, tracking: Tracking, more: Sequence[Callback], resume: Path | None) -> FitResult:
     from fran.training.fit import fit
+    from fran.training.interrupt import TrainingInterrupted
 
     tracking.begin()
     everybody: dict[str, Any] = {"spec": spec, "everywhere": tracking.everywhere, "resume": resume}
     hand_out(everybody)
-    result = None
+    result, interrupted = None, False
     try:
         result = fit(**everybody, loggers=tracking.loggers, callbacks=[*tracking.callbacks, *more])
+    except TrainingInterrupted:
+        interrupted = True
+        raise
     finally:
-        tracking.end(result)
+        tracking.end(result, interrupted=interrupted)
     return result
 
 
@@ -327,6 +333,12 @@ def _say(result: FitResult, spec: TrainSpec) -> None:
     dices = ", ".join(_dice_of(name, result.metrics, validated) for name in spec.label_names)
     took = f"{counted(result.epochs, 'epoch')} in {result.elapsed_s:.0f} s"
     log.info("run %s: %s, ended by %s", result.run_folder.name, took, result.stopped_by)
+    if result.stopped_by == "max_time" and result.steps < FEW_STEPS:
+        log.warning(
+            "only %s in the time: a network has learnt little by then; hundreds to thousands are usual. To go on, with"
+            " the whole time instead of %s: fran train project=%s resume=%s trainer.max_time=<more>",
+            *(counted(result.steps, "step"), spec.trainer.max_time, spec.project, result.run_folder.name),
+        )
     if validated:
         log.info("Dice of the cases held out (overlap, 0 to 1): %.3f at best; at the end %s", result.best_dice, dices)
 

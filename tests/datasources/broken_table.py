@@ -70,7 +70,9 @@ def _said(problem: CaseProblem) -> str:
 
 def _cell(text: str, folder: Path) -> str:
     text = text.replace(f"{folder}/", "").replace(str(folder), folder.name)
-    text = re.sub("(truncated or corrupt): .*", r"\1 …", text)  # zlib's own words, which differ between its versions
+    text = re.sub(
+        "(truncated or corrupt one): .*", r"\1 …", text
+    )  # zlib's own words, which differ between its versions
     text = re.sub(r"a file of \d+ bytes, which hold \d+ at most", "a file of … bytes, which hold … at most", text)
     return text.replace("|", "\\|").replace("<", "&lt;")
 

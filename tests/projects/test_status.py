@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,8 @@ def test_preprocessed_folders_and_runs(both: Project) -> None:
     assert (source["stage"], source["n_cases"], source["n_unused"], source["bytes"]) == ("source", 1, 1, 14)
     assert lbd["stage"] == "unreadable"
     (row,) = found["runs"]
+    began = datetime.fromisoformat(row.pop("started_at")).timestamp()
+    assert began == pytest.approx((run / "config.yaml").stat().st_mtime)
     assert row == {
         "name": "plan1-dynunet-f0-1",
         "plan": "plan1",

@@ -72,6 +72,7 @@ SPACING = [
     typed("spacin=[1,1,1]", "did you mean 'spacing'"),
     typed("+spacin=[1,1,1]", "did you mean 'spacing'"),
     typed("Spacing=[1,1,1]", "did you mean 'spacing'"),
+    typed("presett=cpu", "did you mean 'preset'", verb="train"),
     plan("plan_name: p\nspacing: [1, 1]\n", "three numbers in mm", "p.yaml:3"),
     plan("plan_name: p\nspacing: 1x1x1\n", "spacing", "p.yaml"),
 ]

@@ -23,6 +23,18 @@ def test_a_folder_without_good_cases_leaves_no_project(tmp_path: Path, fran: Fra
     assert [path for path in fran_home.rglob("*") if path.is_file() or path.name == "kits"] == []
 
 
+def test_files_need_not_be_called_like_their_folder(tmp_path: Path, fran: Fran) -> None:
+    folder = make_phantoms(tmp_path / "my_cts", 2, name="kits")
+    assert fran("init", "-t", "first", "-i", str(folder)).returncode == 0
+    make_phantoms(folder, 1, name="lits")
+    mixed = fran("check", str(folder))
+    assert mixed.returncode == 1 and "add alias=kits if every file" in " ".join(mixed.stdout.split())
+    stated = fran("init", "-t", "second", "-i", str(folder), "alias=kits")
+    assert "2 good cases are stored" in stated.stderr
+    two = fran("check", str(folder), str(make_phantoms(tmp_path / "kits", 1)), "alias=kits")
+    assert "alias: expected one folder beside it, found 2" in two.stderr
+
+
 def test_what_was_there_before_a_project_was_made_stays(tmp_path: Path) -> None:
     folders = ProjectFolders("kits", tmp_path / "projects", tmp_path / "cold", tmp_path / "rapid")
     folders.project.mkdir(parents=True)

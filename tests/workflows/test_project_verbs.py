@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,9 @@ def test_status_says_which_runs_can_go_on(config: dict, capsys: pytest.CaptureFi
     assert states == expected
     shown = capsys.readouterr().out
     assert "next: fran train project=organs resume=killed\n" in shown and "in training" in shown
+    os.utime(runs / "done" / "config.yaml", (2e9, 2e9))  # trained after the killed one, which was given up
+    project_status(job(ProjectStatusConfig(**config)))
+    assert "next: fran train project=organs plan=plan1" in capsys.readouterr().out
 
 
 def test_properties_say_what_to_begin_with(config: dict, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[type-arg]

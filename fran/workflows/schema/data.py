@@ -23,6 +23,7 @@ class SourcesConfig:
 
     datasource: dict[str, DatasourceConfig] = field(default_factory=dict)
     folders: list[str] = field(default_factory=list)
+    alias: str | None = None
     labels: Any = None  # a command line cannot put whole-number keys into a typed dict; see label_names
     modality: str | None = None
     test: bool = False
