@@ -125,7 +125,7 @@ def _stage(stage: StageFolder, cases: set[str]) -> dict[str, Any]:
 
 
 def runs(folder: Path) -> list[dict[str, Any]]:
-    """Runs of a project, in order of name, with what their small files tell; `started_at` of the last start or resume."""
+    """Runs of a project, in order of name, with what their small files tell; `started_at` tells of the last resume."""
     return [_run(path.parent) for path in sorted(folder.glob("*/config.yaml"))]
 
 

@@ -144,7 +144,7 @@ class Tracking:
             self.join()
 
     def _close(self, status: str) -> None:
-        """Let no run stay "running" whose trainer could not say how it ended; Lightning calls interrupted ones failed."""
+        """Let no run stay "running" whose trainer could not say how it ended, or "failed" that was interrupted."""
         assert self.logger is not None
         client, run_id = self.logger.experiment, str(self.logger.run_id)
         with warn_only_mlflow(f"the failure of {self.record.name} was not recorded in MLflow"):

@@ -29,8 +29,8 @@ def entries_of(config: SourcesConfig) -> dict[str, DatasourceConfig]:
     entries = dict(config.datasource)
     if config.alias is not None and len(config.folders) != 1:
         raise ConfigError(
-            f"alias: expected one folder beside it, found {len(config.folders)}; add them one after the other, or state "
-            "it in conf/datasource/<name>.yaml"
+            f"alias: expected one folder beside it, found {len(config.folders)}; add them one after the other, or "
+            "state it in conf/datasource/<name>.yaml"
         )
     for item in config.folders:
         folder = Path(item).expanduser().resolve()
