@@ -27,7 +27,7 @@ def verb_help(name: str, verb: Verb) -> str:
     other = [key for key in settings.own if key not in needed and key.name not in ("json", "dry_run")]
     blocks += [_block("settings", map(_row, other))] if other else []
     if settings.further:
-        title = f"further settings; fran help {name} <key> says what one means, or lists those in it"
+        title = f"further (fran help {name} <key> explains, or lists those in it)"
         blocks.append(_block(wrapped(title, ""), [], _further(settings)))
     return "\n\n".join([*blocks, _block("flags", _flags(name, verb, settings))]) + "\n"
 
