@@ -238,7 +238,8 @@ def _adopt(project: Project, trials: Sequence[Trial], rules: Mapping[int, LabelR
     lost = [rule.name for rule in rules.values() if rule.name not in by_name]
     if lost:
         say(f"not labels of the project, so their rules are in {kept} alone: {', '.join(lost)}")
-    say(f"next: fran infer project={project.title} …   applies {path}")
+    if found or theirs or any(rule.changes for rule in former.values()):
+        say(f"next: fran infer project={project.title} …   applies {path}")
 
 
 def _stored(path: Path) -> dict[str, Any]:

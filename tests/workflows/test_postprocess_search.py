@@ -113,6 +113,14 @@ def test_from_the_folds_to_the_rules_of_the_project(project: Project, capsys: py
     assert "was set by hand and stays" in capsys.readouterr().out
 
 
+def test_where_nothing_is_kept_nothing_is_said_to_be_applied(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _search(runs=f"[{_run(project, 0).name}]")
+    said = capsys.readouterr().out
+    assert "no rule surely helps" in said and "next:" not in said
+
+
 def test_rules_may_be_left_in_their_file(project: Project) -> None:
     before = read_json(project.folders.mask_labels)
     names = ",".join(_run(project, fold).name for fold in (0, 1))
