@@ -10,9 +10,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+
+from fran.parallel.ray import PATIENCE
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -70,44 +73,82 @@ def _free_port() -> int:
 
 @pytest.fixture(scope="module")
 def ray_address() -> Iterator[str]:
-    """Address of a Ray cluster of this machine's own, with two CPUs, free ports and a folder for all that it writes.
+    """Address of a Ray cluster of this machine's own, with two CPUs."""
+    with _ray_cluster(head=2) as address:
+        yield address
 
-    Its processes, and no others, are ended afterwards.
+
+@pytest.fixture
+def ray_of_two_nodes() -> Iterator[str]:
+    """Address of a Ray cluster of two nodes, `head` with one CPU and `second` with two; jobs find the name in NODE."""
+    with _ray_cluster(head=1, second=2) as address:
+        yield address
+
+
+@contextmanager
+def _ray_cluster(**cpus: int) -> Iterator[str]:
+    """Nodes by name on this machine's loopback, with free ports and a folder for all that they write.
+
+    Their processes, and no others, are ended afterwards.
     """
     pytest.importorskip("ray")
     folder = Path(tempfile.mkdtemp(prefix="fray"))  # sockets below it: the path must stay short
-    port = _free_port()
-    command = [
-        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"),
-        *(f"--port={port}", f"--temp-dir={folder}", "--node-ip-address=127.0.0.1", "--include-dashboard=false"),
-        *("--object-store-memory=100000000", "--disable-usage-stats", f"--ray-client-server-port={_free_port()}"),
-        *(f"--dashboard-agent-listen-port={_free_port()}", "--min-worker-port=0", "--max-worker-port=0"),
-    ]
-    environment = os.environ | {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AUTH_MODE": "disabled",
-        "PYTHONPATH": str(REPOSITORY),
-        "HOME": str(folder),
-    }
-    with (folder / "log").open("w") as log:
-        head = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    address = f"127.0.0.1:{_free_port()}"
+    nodes: list[subprocess.Popen[bytes]] = []
     try:
-        _wait_for(port, head, folder / "log")
-        yield f"127.0.0.1:{port}"
+        for name, number in cpus.items():
+            nodes.append(_started(folder, name, number, address, head=not nodes))
+        yield address
     finally:
-        head.terminate()
-        try:
-            head.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(head.pid, 9)
+        for node in reversed(nodes):
+            _end(node)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _wait_for(port: int, head: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(2400):  # minutes, on a busy machine
-        if head.poll() is not None:
-            break
-        if "Ray runtime started" in log.read_text():
-            return
-        time.sleep(0.1)
-    pytest.fail(f"no cluster on port {port}: {log.read_text()}")
+def _started(folder: Path, name: str, cpus: int, address: str, *, head: bool) -> subprocess.Popen[bytes]:
+    log = folder / f"{name}.log"
+    for _ in range(5):  # Ray itself gives its agents 15 seconds to start, which are short on a busy machine
+        node, until = _ray_node(log, name, cpus, address, head=head), time.monotonic() + 240
+        try:
+            while node.poll() is None and time.monotonic() < until:
+                if "Ray runtime started" in log.read_text():
+                    return node
+                time.sleep(0.1)
+        except BaseException:
+            _end(node)
+            raise
+        _end(node)
+    pytest.fail(f"node {name} did not start at {address}: {log.read_text()}")
+
+
+def _end(node: subprocess.Popen[bytes]) -> None:
+    node.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        node.wait(60)
+    with suppress(ProcessLookupError):
+        os.killpg(node.pid, 9)
+
+
+def _ray_node(log: Path, name: str, cpus: int, address: str, *, head: bool) -> subprocess.Popen[bytes]:
+    first = ("--head", f"--port={address.rpartition(':')[2]}", f"--temp-dir={log.parent}", "--include-dashboard=false")
+    command = [
+        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--num-cpus={cpus}"),
+        *((*first, f"--ray-client-server-port={_free_port()}") if head else (f"--address={address}",)),
+        *("--node-ip-address=127.0.0.1", "--object-store-memory=100000000", "--disable-usage-stats"),
+        *("--min-worker-port=0", "--max-worker-port=0"),
+        *(f"--{name}-port={_free_port()}" for name in ("dashboard-agent-listen", "dashboard-agent-grpc")),
+        *(f"--{name}-port={_free_port()}" for name in ("runtime-env-agent", "metrics-export")),
+    ]
+    environment = (
+        {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+        | PATIENCE
+        | {
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_AUTH_MODE": "disabled",
+            "PYTHONPATH": str(REPOSITORY),
+            "HOME": str(log.parent),
+            "NODE": name,
+        }
+    )
+    with log.open("w") as stream:
+        return subprocess.Popen(command, env=environment, stdout=stream, stderr=stream, start_new_session=True)

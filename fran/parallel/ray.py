@@ -18,6 +18,11 @@ from fran.parallel.jobs import ONE_THREAD, WORKER_DIED, Failure, Job, Result, at
 
 _STORE_BYTES = 200_000_000  # results are small; Ray would take a third of the memory for them
 _ANSWER_SECONDS = 10.0
+#: Settings of Ray: where every core trains, its processes answer late, and by default it takes what is late for dead.
+PATIENCE = {
+    "RAY_worker_register_timeout_seconds": "300",
+    "RAY_health_check_failure_threshold": "60",
+}
 _SIZES = ("num_cpus", "num_gpus", "object_store_memory", "include_dashboard", "resources")
 
 
@@ -133,6 +138,8 @@ def _no_cluster(address: str, error: Exception, setting: str) -> ConfigError:
 
 
 def _ray() -> Any:
+    for name, value in PATIENCE.items():
+        os.environ.setdefault(name, value)  # read when Ray is imported
     try:
         import ray
     except ImportError as error:

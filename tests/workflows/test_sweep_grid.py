@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from fran.errors import ConfigError
@@ -115,6 +116,33 @@ def test_a_grid_on_ray(fran, fran_home: Path, tmp_path: Path) -> None:  # type: 
     assert runs(fran_home) == ["plan1-dynunet-f0-1", "plan1-dynunet-f1-1"]
     logs = [fran_home / "projects" / "demo" / "sweeps" / "sweep-1" / str(n) / "train.log" for n in (0, 1)]
     assert all("ended by max_epochs" in log.read_text() and "next:" not in log.read_text() for log in logs)
+
+
+@pytest.mark.slow
+def test_a_grid_on_a_cluster_of_two_nodes(fran, fran_home: Path, tmp_path: Path, ray_of_two_nodes: str) -> None:  # type: ignore[no-untyped-def]
+    demo_project(fran, tmp_path)
+    done = fran(
+        *("train", "-m", *QUICK, "fold=0,1", "notes=${oc.env:NODE,none}-${oc.env:OMP_NUM_THREADS,none}"),
+        *("hydra/launcher=ray", f"hydra.launcher.ray.init.address={ray_of_two_nodes}"),
+        *("hydra.launcher.ray.remote.num_cpus=2", "hydra.launcher.ray.init.num_cpus=9"),  # sizes are the cluster's own
+        **QUIET,
+    )
+    assert done.returncode == 0, done.stderr
+    found = trials(fran_home)
+    assert {n: (t["state"], t["attempts"]) for n, t in found.items()} == {0: ("finished", 1), 1: ("finished", 1)}
+    assert len({t["process"] for t in found.values()}) == 2
+    for number, trial in found.items():
+        run = f"plan1-dynunet-f{number}-1"
+        assert trial["run"] == run
+        folder = fran_home / "projects" / "demo" / "sweeps" / "sweep-1" / str(number)
+        log = (folder / "train.log").read_text()
+        assert f"run {run}" in log and "ended by max_epochs" in log
+        snapshot = yaml.safe_load((folder / ".hydra" / "config.yaml").read_text())
+        assert (snapshot["fold"], snapshot["sweep"]) == (number, "sweep-1")
+        assert f"fold={number}" in (folder / ".hydra" / "overrides.yaml").read_text()
+        # two CPUs are on the second node alone, and a job computes with as many threads
+        trained = yaml.safe_load((fran_home / "cold" / "checkpoints" / "demo" / run / "config.yaml").read_text())
+        assert trained["notes"] == "second-2"
 
 
 @pytest.mark.slow
