@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fran.errors import CaseProblem, DataError, Severity
 from fran.io.volume import EXTENSIONS, stem
+
+log = logging.getLogger("fran.score")
+_CHANNEL = re.compile(r"_\d{4}$")  # of an image of nnU-Net
 
 
 def case_id_of(file_stem: str) -> str:
@@ -44,18 +49,39 @@ def label_maps(folder: Path) -> dict[str, Path]:
 def pair(
     preds: Mapping[str, Path], refs: Mapping[str, Path]
 ) -> tuple[list[tuple[str, Path, Path]], list[str], list[str]]:
-    """Pairs by equal name first, then by case id where that is unique on both sides; names left on either side."""
-    by_id = _unique_ids(s for s in preds if s not in refs)
-    ref_ids = _unique_ids(s for s in refs if s not in preds)
-    pairs, missing, used = [], [], set()
-    for name, ref in refs.items():
-        partner = name if name in preds else by_id.get(case_id_of(name)) if name in ref_ids.values() else None
-        if partner is None:
-            missing.append(name)
-        else:
-            used.add(partner)
-            pairs.append((name, preds[partner], ref))
-    return pairs, missing, sorted(set(preds) - used)
+    """Pairs of equal names; then by what two names have in common beyond doubt; names left on either side.
+
+    Names are alike without the channel that nnU-Net puts behind an image's name (``site_021_0000``), or by the case id
+    of ``{title}_{case id}[_more]`` where that has a digit, occurs once on each side, and no further number differs.
+    """
+    left_preds, left_refs = [s for s in preds if s not in refs], [s for s in refs if s not in preds]
+    partners = {name: name for name in refs if name in preds}
+    for of_pred, of_ref in ((_without_channel, str), (case_id_of, case_id_of)):
+        of_preds, of_refs = _unique(left_preds, of_pred), _unique(left_refs, of_ref)
+        found = {ref: of_preds[k] for k, ref in of_refs.items() if k in of_preds and _agree(of_preds[k], ref, k)}
+        partners |= found
+        left_preds = [s for s in left_preds if s not in found.values()]
+        left_refs = [s for s in left_refs if s not in found]
+    alike = [f"{pred} with {ref}" for ref, pred in partners.items() if pred != ref]
+    if alike:
+        log.info("names that differ, scored as one case: %s", ", ".join(alike[:5]) + ", …" * (len(alike) > 5))
+    return (
+        [(name, preds[partners[name]], refs[name]) for name in refs if name in partners],
+        left_refs,
+        sorted(left_preds),
+    )
+
+
+def _without_channel(name: str) -> str:
+    return _CHANNEL.sub("", name)
+
+
+def _agree(pred: str, ref: str, shared: str) -> bool:
+    """Whether nothing in two names speaks against their being one case: numbers beside the shared part are equal."""
+    if _without_channel(pred) == ref:
+        return True
+    numbers = [{t for t in name.split("_")[1:] if any(c.isdigit() for c in t)} for name in (pred, ref)]
+    return any(c.isdigit() for c in shared) and (numbers[0] <= numbers[1] or numbers[1] <= numbers[0])
 
 
 def unpaired(pred: Path, gt: Path, missing: Sequence[str], extra: Sequence[str]) -> list[CaseProblem]:
@@ -76,11 +102,11 @@ def _count(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{len(names)} cases"
 
 
-def _unique_ids(stems: Iterable[str]) -> dict[str, str]:
+def _unique(names: Iterable[str], key: Callable[[str], str]) -> dict[str, str]:
     found: dict[str, list[str]] = defaultdict(list)
-    for name in stems:
-        found[case_id_of(name)].append(name)
-    return {case_id: stems[0] for case_id, stems in found.items() if len(stems) == 1}
+    for name in names:
+        found[key(name)].append(name)
+    return {k: alike[0] for k, alike in found.items() if len(alike) == 1}
 
 
 def unscored(
