@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -13,15 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from fran.parallel.quiet import quiet
+
 Item = TypeVar("Item")
 
-QUIET = "FRAN_QUIET"
 _FIRST_S, _LONGEST_S = 2.0, 60.0
-
-
-def quiet() -> bool:
-    """Whether no more is to be said than warnings, errors and answers; processes that are started inherit it."""
-    return bool(os.environ.get(QUIET))
 
 
 class Update(Protocol):

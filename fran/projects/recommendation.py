@@ -37,7 +37,8 @@ def recommend(
         ``modality``, ``overrides`` (for a command line) and ``reasons`` (sentences).
     """
     spacing = recommended_spacing(spacings_mm)
-    shape = np.median(sizes * spacings_mm / spacing, axis=0)
+    # whole voxels: a case of 64.02 voxels, of a rounded spacing, is held by 64
+    shape = np.round(np.median(sizes * spacings_mm / spacing, axis=0))
     patch = recommended_patch(shape, spacing, patch_voxels)
     numbers = ",".join(f"{s:g}" for s in spacing)
     return {
@@ -45,7 +46,7 @@ def recommend(
         "patch_size": list(patch),
         "patch_dim0": patch[0],
         "patch_dim1": patch[2],
-        "median_shape": [round(float(n), 1) for n in shape],
+        "median_shape": [float(n) for n in shape],
         "modality": modality,
         "overrides": [f"spacing=[{numbers}]", f"patch_dim0={patch[0]}", f"patch_dim1={patch[2]}"],
         "reasons": [

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from fran.errors import FranError
+from fran.parallel.quiet import quiet
 from fran.training.launcher import place
 from fran.workflows.terminal import fitted
 from fran.workflows.verb_settings import settings_of
@@ -34,7 +35,7 @@ def say_first(name: str, arguments: Sequence[str], environment: Mapping[str, str
     flags = {argument.partition("=")[0] for argument in arguments}
     if name not in SAID or flags.intersection(NOTHING_TO_WAIT_FOR) or "quiet=true" in arguments:
         return
-    if environment.get("FRAN_QUIET") or not _first_of_several(environment):
+    if quiet(environment) or not _first_of_several(environment):
         return
     sys.stderr.write(fitted(f"{first_word(name, arguments)}\n", sys.stderr))
     sys.stderr.flush()

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from fran.errors import ConfigError, choices
+from fran.parallel.quiet import QUIET, quiet
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -100,7 +101,7 @@ class TerminalHandler(logging.StreamHandler[Any]):
     """Writes to what is stderr at that time, so that a line comes above a progress bar; with --quiet only warnings."""
 
     def __init__(self) -> None:
-        logging.Handler.__init__(self, logging.WARNING if os.environ.get("FRAN_QUIET") else logging.NOTSET)
+        logging.Handler.__init__(self, logging.WARNING if quiet() else logging.NOTSET)
 
     @property
     def stream(self) -> Any:
@@ -125,7 +126,7 @@ def spoken(arguments: Sequence[str]) -> list[str]:
             raise ConfigError(f"{flag}: no such flag; {choices(flag, [f for f in FLAGS if f.startswith('--')])}")
     silent = {"--quiet", "-q", "quiet=true"}
     if silent.intersection(arguments):
-        os.environ["FRAN_QUIET"] = "1"
+        os.environ[QUIET] = "1"
     kept = ["json=true" if argument == "--json" else argument for argument in arguments if argument not in silent]
     return [re.sub(r"^([\w./@]+=)~(?=/|$)", lambda m: f"{m[1]}{Path.home()}", argument) for argument in kept]
 

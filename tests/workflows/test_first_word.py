@@ -51,6 +51,6 @@ def test_where_nothing_is_said(
 
 
 def test_the_first_of_several_processes_speaks(capsys: pytest.CaptureFixture[str]) -> None:
-    say_first("train", ["fold=1"], {"LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "2", "RANK": "0"})
+    say_first("train", ["fold=1"], {"FRAN_QUIET": "0", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "2", "RANK": "0"})
     say_first("score", ["pred=a"], {})
     assert capsys.readouterr().err == "fran train: project demo, plan plan1, model dynunet, fold 1; loading PyTorch …\n"
