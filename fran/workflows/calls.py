@@ -201,7 +201,8 @@ def _job(
     stated = overrides_of(settings)
     given = {text.partition("=")[0] for text in stated}
     job = compose_job(verb, schema, [*(o for o in overrides if o.partition("=")[0] not in given), *stated])
-    raise_for_settings([replace(p, set_in="") if job.origin(p.key).override else p for p in problems(job, check)])
+    if not settings.get("resume"):  # whose own settings come below these; `train` checks what both give
+        raise_for_settings([replace(p, set_in="") if job.origin(p.key).override else p for p in problems(job, check)])
     return job
 
 

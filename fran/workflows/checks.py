@@ -81,6 +81,7 @@ def _datasources(project: Project, plan: Plan) -> Iterator[SettingProblem]:
         for name in dict.fromkeys(names):
             if name not in known:
                 expected = f"datasources of project {project.project_title}; {choices(name, known)}; found '{name}'"
+                expected += "; datasources=null takes all of the project" if key == "datasources" else ""
                 yield SettingProblem(key, getattr(plan, key), expected)
 
 

@@ -82,6 +82,7 @@ def run_verb(
     task: Callable[[Job[ConfigT]], object],
     check: Check[ConfigT] = lambda config: (),
     look_only: bool = False,
+    later: Callable[[ConfigT], bool] = lambda config: False,
 ) -> None:
     """Compose the configuration `name` from ``sys.argv``, check it, and run `task` (once a job of a sweep).
 
@@ -93,6 +94,7 @@ def run_verb(
         task: the verb.
         check: finds values that cannot work, before any work is done.
         look_only: run `task` on values that cannot work too; it looks at them and does no work.
+        later: whether the task checks the values itself, because a stored configuration goes below those typed.
     """
     register()
     prefer_config_dir(sys.argv[1:])
@@ -103,7 +105,7 @@ def run_verb(
         register()  # a launcher may have brought this function to another process
         try:
             job = _job(config, HydraConfig.get(), schema)  # type: ignore[arg-type]
-            if not look_only:
+            if not look_only and not later(job.config):
                 raise_for_settings(problems(job, check))
             task(job)
         except Exception as error:

@@ -31,8 +31,14 @@ def conf_dir() -> Path:
 
 def user_conf_dirs() -> list[Path]:
     """A user's own configuration folders that exist, the strongest first: ``$FRAN_CONF``, then ``conf`` in `home`."""
+    own = home() / "conf"
+    return [*named_conf_dirs(), *([own.resolve()] if own.is_dir() else [])]
+
+
+def named_conf_dirs() -> list[Path]:
+    """Those of `user_conf_dirs` that ``$FRAN_CONF`` or ``--config-dir`` names."""
     named = [_groups_in(Path(name).expanduser()) for name in os.environ.get("FRAN_CONF", "").split(os.pathsep) if name]
-    return [folder.resolve() for folder in (*named, home() / "conf") if folder.is_dir()]
+    return [folder.resolve() for folder in named if folder.is_dir()]
 
 
 def prefer_config_dir(arguments: Sequence[str]) -> None:
@@ -46,6 +52,7 @@ def prefer_config_dir(arguments: Sequence[str]) -> None:
         if flag in ("--config-dir", "-cd"):
             folder = value or "".join(arguments[position + 1 : position + 2])
             others = os.environ.get("FRAN_CONF", "")
+            folder = str(Path(folder).expanduser().absolute()) if folder else ""  # processes elsewhere get it too
             os.environ["FRAN_CONF"] = os.pathsep.join(part for part in (folder, others) if part)
             return
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from fran.errors import ConfigError, SettingProblem, StoreError, choices, counted
+from fran.errors import ConfigError, SettingProblem, StoreError, choices, counted, raise_for_settings
 from fran.io.files import atomic_path, read_json, write_json
 from fran.tracking.runs import training_lock
 from fran.training.launcher import place
 from fran.workflows.checks import network_problems
 from fran.workflows.dry_run import say_stages, say_training
-from fran.workflows.entry import Job, compose_job, recompose, run_verb
+from fran.workflows.entry import Job, compose_job, problems, recompose, run_verb
 from fran.workflows.label_flow import say_notes
 from fran.workflows.launched import hand_out, run_as_one
+from fran.workflows.locations import named_conf_dirs
 from fran.workflows.plan_data import PlanData, data_of, properties_of
 from fran.workflows.preprocess import bring_up_to_date
 from fran.workflows.projects import existing_project
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("fran.train")
 
 OVERRIDES = "overrides.json"
+CONF_DIRS = "config_dirs.json"
 #: optimiser steps below which a training ended by its time is said to be too short
 FEW_STEPS = 200
 
@@ -66,7 +69,13 @@ def train(
         run_folder = _run_folder(project, job.config.resume)
     if run_folder is not None:
         job = _as_before(job, run_folder)
+        raise_for_settings(problems(job, check))
     config = job.config
+    if config.search:
+        raise ConfigError(
+            f"search: expected null for a single training, found {config.search}; fran train -m hydra/sweeper=ray_tune"
+            f" search={config.search} draws from it"
+        )
     data = data_of(project, job)
     split = split_of(project, config)
     say_notes(data.flow)
@@ -301,7 +310,12 @@ def _init_from(project: Project, config: TrainConfig) -> Path | None:
 
 
 def _as_before(job: Job[TrainConfig], run_folder: Path) -> Job[TrainConfig]:
-    """The run's own configuration, with what this command line changes on top."""
+    """The run's own configuration, with what this command line changes on top.
+
+    Raises:
+        ConfigError: a folder of configuration that the run was begun with is there and not named.
+    """
+    _check_conf_dirs(job, run_folder)
     before: list[str] = read_json(run_folder / OVERRIDES)
     changed = [o for o in job.overrides if o not in before and not o.startswith("resume=")]
     said = [o for o in changed if not o.startswith("dry_run=")]
@@ -315,6 +329,20 @@ def _write_down(job: Job[TrainConfig], run_folder: Path) -> None:
     with atomic_path(run_folder / "config.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(job.plain, sort_keys=False), encoding="utf-8")
     write_json(run_folder / OVERRIDES, [o for o in job.overrides if not o.startswith("resume=")])
+    write_json(run_folder / CONF_DIRS, [str(folder) for folder in named_conf_dirs()])
+
+
+def _check_conf_dirs(job: Job[TrainConfig], run_folder: Path) -> None:
+    """A plan of the same name may be another one where the folder that has it is not named again."""
+    stored: list[str] = read_json(run_folder / CONF_DIRS) if (run_folder / CONF_DIRS).is_file() else []
+    now = {str(folder) for folder in named_conf_dirs()}
+    lacking = [folder for folder in stored if folder not in now and Path(folder).is_dir()]
+    if lacking:
+        typed = ["fran", "train", "--config-dir", lacking[0], *job.overrides]
+        raise ConfigError(
+            f"--config-dir: expected {', '.join(lacking)}, with which {run_folder.name} was begun, found "
+            f"{', '.join(sorted(now)) or 'none'}; {shlex.join(typed)}"
+        )
 
 
 def _size(spec: TrainSpec) -> str:
@@ -350,8 +378,12 @@ def _dice_of(name: str, metrics: Mapping[str, float], validated: int) -> str:
     return f"{name} {'-' if math.isnan(dice) else f'{dice:.3f}'}{few}"
 
 
+def _goes_on(config: TrainConfig) -> bool:
+    return bool(config.resume)
+
+
 def main() -> None:
     """Entry of `fran train` and scripts/train.py."""
     from fran.workflows.trial import train_or_trial
 
-    run_as_one(lambda: run_verb("train", TrainConfig, train_or_trial, check))
+    run_as_one(lambda: run_verb("train", TrainConfig, train_or_trial, check, later=_goes_on))
