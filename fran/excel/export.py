@@ -144,7 +144,11 @@ def _flat(content: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _spaces(folder: Path, name: str, plans: list[str], table: Table) -> None:
-    for file in sorted((folder / "space").glob("*.yaml")):
+    files = sorted((folder / "space").glob("*.yaml"))
+    of_no_plan = [file.stem for file in files if file.stem not in plans]
+    if len(of_no_plan) == 1 and all(file.stem != name for file in files):
+        name = of_no_plan[0]  # the workbook's own, which is exported under another name
+    for file in files:
         plan = file.stem if file.stem in plans and file.stem != name else None
         if plan is None and file.stem != name:
             table.left_out.append(f"{file}: a search space of neither the workbook nor a plan")

@@ -122,6 +122,9 @@ def test_a_table_and_back_is_the_same(imported: Import, tmp_path: Path, generati
     assert not again.problems
     assert dict(again.files) == dict(found.files)
     assert not [e for e in again.entries if e.outcome == "set aside"]
+    elsewhere = export_folder(tmp_path / "out", tmp_path / "back" / "another_name.xlsx")
+    assert not elsewhere.left_out
+    assert [row[:5] for row in elsewhere.settings] == [row[:5] for row in table.settings]
 
 
 def test_plans_by_hand_go_into_a_table_too(tmp_path: Path) -> None:
