@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +19,8 @@ from fran.io.volume import EXTENSIONS, Volume, read_native_grid, read_volume, st
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+
+log = logging.getLogger(__name__)
 
 Inputs = Path | str | Sequence[Path | str]
 ZIP = ".zip"
@@ -191,7 +195,21 @@ def find_images(
                 )
     if not found:
         raise DataError("input: expected images, found an empty list")
+    _say_channels(found)
     return list(found.values())
+
+
+def _say_channels(names: Iterable[str]) -> None:
+    """A word about names such as ``case_0000`` and ``case_0001``, which for nnU-Net are one case."""
+    parts = [match for match in (re.fullmatch(r"(.+)_\d{4}", name) for name in names) if match]
+    first = next((match[1] for match in parts if match[0].endswith("_0000")), None)
+    alike = [match[0] for match in parts if match[1] == first]
+    if len(alike) > 1:
+        log.warning(
+            "input: %s are channels of one case by nnU-Net's rule for names; here each is a case of its own. A network of"
+            " fran's takes one channel: name its images alone, in a folder or as lines of a .txt file",
+            " and ".join(alike),
+        )
 
 
 def _images_of(path: Path) -> list[Path]:

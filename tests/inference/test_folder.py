@@ -149,6 +149,18 @@ def test_bad_cases_do_not_stop_the_others(images: Path, predictor: Predictor, tm
     assert not list((tmp_path / "out").glob(".tmp*"))
 
 
+@pytest.mark.parametrize(
+    ("names", "said"), [(["a_0000", "a_0001", "b_0000"], "a_0000 and a_0001"), (["a_0000", "b_0001", "kits_0002"], "")]
+)
+def test_channels_of_one_case_are_talked_about(
+    names: list[str], said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in names:
+        (tmp_path / f"{name}.nii.gz").touch()
+    assert [image.name for image in find_images(tmp_path)] == names
+    assert ("channels of one case" in caplog.text) == bool(said) and said in caplog.text
+
+
 def test_inputs(images: Path, tmp_path: Path) -> None:
     names = ["kits_0", "kits_1", "kits_2"]
     (images / ".hidden.nii.gz").touch()
