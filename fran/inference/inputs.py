@@ -206,8 +206,8 @@ def _say_channels(names: Iterable[str]) -> None:
     alike = [match[0] for match in parts if match[1] == first]
     if len(alike) > 1:
         log.warning(
-            "input: %s are channels of one case by nnU-Net's rule for names; here each is a case of its own. A network of"
-            " fran's takes one channel: name its images alone, in a folder or as lines of a .txt file",
+            "input: %s are channels of one case by nnU-Net's rule for names; here each is a case of its own. A network"
+            " of fran's takes one channel: name its images alone, in a folder or as lines of a .txt file",
             " and ".join(alike),
         )
 
