@@ -21,9 +21,22 @@ def case_id_of(file_stem: str) -> str:
     return parts[1] if len(parts) > 1 and parts[1] else file_stem
 
 
-def label_folder(folder: Path) -> Path:
-    """The folder itself, or lms/ inside a datasource folder."""
-    return folder / "lms" if (folder / "lms").is_dir() else folder
+def label_folder(folder: Path, preds: Iterable[str]) -> Path:
+    """Where a folder has its references: lms/ of a datasource, labelsTr/ or labelsTs/ of nnU-Net and the decathlon.
+
+    Args:
+        folder: itself the answer where it has none of these.
+        preds: names of predictions; of labelsTr/ and labelsTs/ the one is taken that has references of more of them.
+    """
+    if (folder / "lms").is_dir():
+        return folder / "lms"
+    inside = [folder / name for name in ("labelsTr", "labelsTs") if (folder / name).is_dir()]
+    if not inside:
+        return folder
+    wanted = {name for pred in preds for name in (pred, _without_channel(pred))}
+    taken = max(inside, key=lambda labels: len(wanted & {stem(path) for path in labels.iterdir()}))
+    log.info("references: those of %s", taken)
+    return taken
 
 
 def label_maps(folder: Path) -> dict[str, Path]:
@@ -84,13 +97,23 @@ def _agree(pred: str, ref: str, shared: str) -> bool:
     return any(c.isdigit() for c in shared) and (numbers[0] <= numbers[1] or numbers[1] <= numbers[0])
 
 
-def unpaired(pred: Path, gt: Path, missing: Sequence[str], extra: Sequence[str]) -> list[CaseProblem]:
-    """One problem for all references without a prediction, and one note for all predictions without a reference."""
+def unpaired(
+    pred: Path,
+    gt: Path,
+    missing: Sequence[str],
+    extra: Sequence[str],
+    step: str = "predict these cases, or remove their references",
+    severity: Severity = "error",
+) -> list[CaseProblem]:
+    """One problem for all references without a prediction, and one note for all predictions without a reference.
+
+    `step` and `severity` are those of the references without a prediction.
+    """
     problems = []
     if missing:
         expected = f"a prediction of the same name or case id in {pred}"
-        step = "predict these cases, or remove their references"
-        problems.append(unscored(_count(missing), gt, expected, f"none for {', '.join(missing)}", step))
+        found = f"none for {', '.join(missing)}"
+        problems.append(unscored(_count(missing), gt, expected, found, step, severity))
     if extra:
         expected = f"a reference of the same name or case id in {gt}"
         step = "nothing, unless they should be scored"

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from fran.errors import StoreError, problems_table
+from fran.errors import StoreError, counted, problems_table
 from fran.evaluation.intervals import Bootstrap
 from fran.evaluation.measures import COLUMNS, Measures, Score
 from fran.evaluation.narrow import fitting_table
@@ -80,6 +80,7 @@ def as_dict(table: ScoreTable, summary: Sequence[LabelSummary], how: Bootstrap) 
         "scored": table.n_scored,
         "unscored": table.n_unscored,
         "missing_predictions": list(table.missing),
+        "left_out": list(table.left_out),
         "measures": {
             "metrics": list(table.measures.metrics),
             "nsd_mm": {str(label): table.measures.nsd_mm.of(label) for label in labels},
@@ -176,7 +177,8 @@ Rows = list[tuple[str, ...]]
 
 
 def _summary_table(table: ScoreTable, summary: Sequence[LabelSummary]) -> tuple[str, Sequence[str], Rows]:
-    title = f"Mean over {table.n_scored} of {table.n_references} references, with its interval"
+    alone = f" with a prediction ({len(table.left_out)} without)" if table.left_out else ""
+    title = f"Mean over {table.n_scored} of {table.n_references} references{alone}, with its interval"
     columns = [c for c in table.measures.columns() if c not in ("f1", "diff_mm3", "asd_mm")]
     rows: Rows = []
     for line in summary:
@@ -221,7 +223,11 @@ def _tables(title: str, columns: Sequence[str], rows: Rows, console: Console) ->
 def _problems(table: ScoreTable) -> Text:
     if not table.problems:
         return Text("Every reference was scored.")
-    title = f"{table.n_unscored} references not scored ({len(table.missing)} of them without a prediction)"
+    title = (
+        f"{counted(len(table.left_out), 'reference')} without a prediction left out: cases=predicted"
+        if table.left_out and not table.n_unscored
+        else f"{table.n_unscored} references not scored ({len(table.missing)} of them without a prediction)"
+    )
     return Text(f"{title}\n{problems_table(table.problems)}", style="red" if table.errors else "")
 
 

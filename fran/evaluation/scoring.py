@@ -41,6 +41,7 @@ class ScoreTable:
         problems: errors, warnings and notes.
         n_references, n_scored: references, and how many of them have scores.
         missing: references without a prediction.
+        left_out: references without a prediction that were not to be scored; not among `n_references`.
         files: (prediction, reference) of each scored case.
         measures: what was measured.
         translation: of the references' values, where they are raw ones.
@@ -53,6 +54,7 @@ class ScoreTable:
     n_references: int
     n_scored: int
     missing: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
     files: Mapping[str, tuple[Path, Path]] = field(default_factory=dict)
     measures: Measures = field(default_factory=Measures)
     translation: Remapping | None = None
@@ -112,12 +114,13 @@ def score_folder(
     measures: Measures | None = None,
     nsd_mm: Any = None,
     num_processes: int = 1,
+    predicted_only: bool = False,
 ) -> ScoreTable:
     """Compare every reference label map in `gt` with the prediction of the same case in `pred`.
 
     Args:
         pred: folder of predictions (.nii.gz, .nii, .nrrd or .mha).
-        gt: folder of references, or a datasource folder that has them in lms/.
+        gt: folder of references, or one that has them in lms/, labelsTr/ or labelsTs/; see `label_folder`.
         names: label value to name; without it the names that the predictions carry in their .json files are used.
         on_case: called with (cases done, cases in all).
         datasource: the references are raw label maps of this datasource, one of several that the model was trained on:
@@ -125,6 +128,8 @@ def score_folder(
         measures: what to measure; everything by default.
         nsd_mm: tolerance of the NSD as `Tolerances.parse` reads it, in place of that in `measures`.
         num_processes: over cases; -1: as many as cores and memory allow.
+        predicted_only: references without a prediction are left out and noted instead of being errors; where not one
+            has a prediction they stay errors.
 
     Returns:
         One row per case and label, for every label that occurs in any prediction or reference. References without a
@@ -134,15 +139,18 @@ def score_folder(
         DataError: one of the folders is missing or there is nothing to score.
         ConfigError: the predictions' labels are not made of `datasource`, or a tolerance is for no label.
     """
-    pred, gt = Path(pred), label_folder(Path(gt))
-    pairs, missing, extra = pair(label_maps(pred), label_maps(gt))
+    pred = Path(pred)
+    preds = label_maps(pred)
+    gt = label_folder(Path(gt), preds)
+    pairs, unpredicted, extra = pair(preds, label_maps(gt))
+    missing, left_out = ([], unpredicted) if predicted_only and pairs else (unpredicted, [])
     scheme = scheme_beside([p for _, p, _ in pairs])
     known = {**(scheme.names if scheme else {}), **(names or {})}
     measures = measures or Measures()
     if nsd_mm is not None:
         measures = replace(measures, nsd_mm=Tolerances.parse(nsd_mm, known))
     translation, only = as_predicted(scheme, datasource) if datasource else (None, None)
-    problems = unpaired(pred, gt, missing, extra) + ([] if datasource else renumbered(scheme, pred))
+    problems = _unpaired(pred, gt, missing, left_out, extra) + ([] if datasource else renumbered(scheme, pred))
     jobs = [CaseJob(case_id, p, r, measures, translation, only) for case_id, p, r in pairs]
     results: dict[str, CaseResult] = {}
     for index, result in run_jobs(score_case, jobs, processes_for([job.ref for job in jobs], num_processes)):
@@ -168,6 +176,7 @@ def score_folder(
         n_references=len(pairs) + len(missing),
         n_scored=len(scored),
         missing=tuple(missing),
+        left_out=tuple(left_out),
         files={job.case_id: (job.pred, job.ref) for job in scored},
         measures=measures,
         translation=translation,
@@ -202,6 +211,15 @@ def processes_for(refs: Sequence[Path], wanted: int) -> int:
             continue  # said when the case is read
     need = _WORKER_BYTES + _BYTES_PER_VOXEL * max(voxels)
     return fitting_processes([need], free_memory(), usable_cores())
+
+
+def _unpaired(
+    pred: Path, gt: Path, missing: Sequence[str], left_out: Sequence[str], extra: Sequence[str]
+) -> list[CaseProblem]:
+    if left_out:
+        return unpaired(pred, gt, left_out, extra, "nothing: left out, for cases=predicted", "note")
+    step = "predict these cases; or cases=predicted scores those that have a prediction alone"
+    return unpaired(pred, gt, missing, extra, step)
 
 
 def _crashed(job: CaseJob, failure: Failure) -> CaseResult:

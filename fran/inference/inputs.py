@@ -169,7 +169,8 @@ def find_images(
 ) -> list[Image]:
     """Images of a file, a folder, a zip, a list in a text file (.txt, a path a line), or a list of these.
 
-    A folder that holds DICOM files is one image. Else its volumes and zips are images each, in the order of their
+    Of a datasource's folder images/ is read, of one of nnU-Net or the decathlon imagesTs/. A folder that holds DICOM
+    files is one image. Else its volumes and zips are images each, in the order of their
     names, or, where it has none, its folders with DICOM files in or below them.
 
     Args:
@@ -219,7 +220,7 @@ def _images_of(path: Path) -> list[Path]:
         if is_dicom(path):
             raise DataError(f"input: {path} is one slice of a DICOM series; name the folder that holds the series")
         return [path]
-    folder = path / "images" if (path / "images").is_dir() else path
+    folder = _image_folder(path)
     inside = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     volumes = [p for p in inside if p.name.lower().endswith((*EXTENSIONS, ZIP))]
     if any(p.is_file() and is_dicom(p) for p in inside):
@@ -231,6 +232,21 @@ def _images_of(path: Path) -> list[Path]:
         kinds = f"{', '.join(EXTENSIONS)}, {ZIP} of DICOM, folders of DICOM"
         raise DataError(f"input: expected images ({kinds}) in {folder}, found none")
     return found
+
+
+def _image_folder(path: Path) -> Path:
+    """images/ of a datasource, imagesTs/ of nnU-Net and the decathlon, or the folder itself."""
+    if (path / "images").is_dir():
+        return path / "images"
+    if (path / "imagesTs").is_dir():
+        log.info("input: the test images, %s", path / "imagesTs")
+        return path / "imagesTs"
+    if (path / "imagesTr").is_dir():
+        raise DataError(
+            f"input: expected test images in {path / 'imagesTs'}, found imagesTr alone, the images to train on; to"
+            f" predict those: input={path / 'imagesTr'}"
+        )
+    return path
 
 
 def _listed(path: Path) -> list[Path]:

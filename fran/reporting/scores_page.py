@@ -27,6 +27,7 @@ from fran.reporting.slices import slice_svg
 
 #: Rows in the page's table; the rest is in scores.csv.
 MAX_ROWS = 1000
+_IMAGES = {"lms": "images", "labelsTr": "imagesTr", "labelsTs": "imagesTs"}
 
 log = logging.getLogger("fran.score")
 
@@ -165,13 +166,14 @@ def draw(job: DrawJob) -> Picture:
 
 
 def _images_beside(gt: Path) -> Path | None:
-    """images/ of a datasource whose lms/ were scored, where there is one."""
-    folder = (gt.parent if gt.name == "lms" else gt) / "images"
+    """The images of a folder whose lms/, labelsTr/ or labelsTs/ were scored, where there are any beside these."""
+    folder = gt.parent / _IMAGES[gt.name] if gt.name in _IMAGES else gt / "images"
     return folder if folder.is_dir() else None
 
 
 def _image_of(ref: Path, folder: Path | None) -> Path | None:
-    candidates = (folder / f"{stem(ref)}{extension}" for extension in EXTENSIONS) if folder else ()
+    names = [f"{stem(ref)}{channel}{ending}" for channel in ("", "_0000") for ending in EXTENSIONS]
+    candidates = (folder / name for name in names) if folder else ()
     return next((path for path in candidates if path.is_file()), None)
 
 
@@ -197,6 +199,7 @@ def _facts(table: ScoreTable, how: Bootstrap) -> list[tuple[str, str]]:
         ("predictions", str(table.pred)),
         ("references", str(table.gt)),
         ("scored", f"{table.n_scored} of {table.n_references} references"),
+        *([("left out", f"{len(table.left_out)} references without a prediction")] if table.left_out else []),
         ("intervals", f"{100 * how.level:g} % bootstrap over cases, {how.samples:,} draws"),
     ]
     if "nsd" in table.measures.metrics:

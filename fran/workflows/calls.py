@@ -156,11 +156,12 @@ def score(
 
     Args:
         pred: folder of predicted label maps, or a scores.csv to compare with `against`.
-        gt: folder of references: flat, or with lms/ inside.
+        gt: folder of references: flat, or with lms/, labelsTr/ or labelsTs/ inside.
         against: other predictions of the same cases, a folder or a scores.csv.
         labels: name by value; None: the names that the predictions carry.
         output: folder of scores.csv, scores.json and scores.html; None: `pred`.
-        settings: further ones of ``fran score``, such as ``metrics=["dice", "hd95"]`` or ``nsd_mm=1.0``.
+        settings: further ones of ``fran score``, such as ``metrics=["dice", "hd95"]``, ``nsd_mm=1.0`` or
+            ``cases="predicted"``.
 
     Returns:
         a row per case and label (Dice from 0 to 1, distances in mm, volumes in mm³), the means with their intervals,

@@ -104,8 +104,10 @@ def _of_folders(config: PostprocessSearchConfig) -> Searched:
     from fran.evaluation.pairing import label_folder, label_maps, pair, unpaired
     from fran.evaluation.postprocess_search import SearchCase
 
-    pred, gt = Path(str(config.pred)).expanduser(), label_folder(Path(str(config.gt)).expanduser())
-    pairs, missing, extra = pair(label_maps(pred), label_maps(gt))
+    pred = Path(str(config.pred)).expanduser()
+    preds = label_maps(pred)
+    gt = label_folder(Path(str(config.gt)).expanduser(), preds)
+    pairs, missing, extra = pair(preds, label_maps(gt))
     problems = unpaired(pred, gt, missing, extra)
     if missing or not pairs:
         raise CasesFailed(f"{len(missing)} of {len(pairs) + len(missing)} references have no prediction", problems)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fran.errors import CaseProblem, CasesFailed, SettingProblem
+from fran.errors import CaseProblem, CasesFailed, SettingProblem, choices
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.schema import ScoreConfig, label_names
 from fran.workflows.terminal import answer_console, counting, say_json
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fran.reporting.scores_page import Comparison, Picture
 
 TABLE = ".csv"
+ALL, PREDICTED = "all", "predicted"
 log = logging.getLogger("fran.score")
 
 
@@ -173,6 +174,7 @@ def check(config: ScoreConfig) -> list[SettingProblem]:
         expected = "a folder of label maps; or add against=, to compare this table with another"
         found.append(SettingProblem("pred", config.pred, expected))
     for key, good, expected in (
+        ("cases", config.cases in (ALL, PREDICTED), choices(config.cases, [ALL, PREDICTED])),
         ("lesion_iou", 0 <= config.lesion_iou <= 1, "a share from 0 (any common voxel) to 1"),
         ("level", 0 < config.level < 1, "a coverage between 0 and 1, such as 0.95"),
         ("samples", config.samples >= 1, "1 or more"),
@@ -208,6 +210,7 @@ def _side(config: ScoreConfig, pred: str, title: str) -> Side:
             measures=measures,
             nsd_mm=config.nsd_mm,
             num_processes=config.num_processes,
+            predicted_only=config.cases == PREDICTED,
         )
     return Side(table.scores, table)
 

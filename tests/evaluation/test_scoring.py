@@ -196,6 +196,42 @@ def test_many_missing_predictions_are_one_problem_that_names_them(folders: tuple
     assert table.n_unscored == 4
 
 
+def test_the_predicted_cases_alone(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    table = score_folder(*folders, predicted_only=True)
+    assert (table.n_references, table.n_scored, table.missing, table.left_out) == (2, 2, (), ("kits_3",))
+    ((problem,), errors) = table.problems, table.errors
+    assert (problem.severity, errors) == ("note", ()) and "kits_3" in problem.found
+    summary = summarise(table.scores, table.measures, HOW)
+    _, written = write_scores(table, summary, HOW, tmp_path)
+    assert json.loads(written.read_text())["left_out"] == ["kits_3"]
+    console = Console(record=True, width=120)
+    show_scores(table, summary, console)
+    said = console.export_text()
+    assert (
+        "1 reference without a prediction left out" in said
+        and "2 of 2 references with a prediction (1 without)" in said
+    )
+    for path in folders[0].iterdir():
+        path.unlink()
+    write_label_map(folders[0] / "lits_9.nii.gz", _lm((1, slice(0, 2))), _grid())
+    nothing = score_folder(*folders, predicted_only=True)
+    assert (nothing.n_unscored, nothing.left_out) == (3, ()) and "kits_1, kits_2, kits_3" in nothing.errors[0].found
+
+
+@pytest.mark.parametrize(("predicted", "taken"), [("la_1_0000", "labelsTr"), ("la_9_0000", "labelsTs")])
+def test_references_in_a_folder_of_nnunet(
+    tmp_path: Path, predicted: str, taken: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    raw, pred = tmp_path / "Dataset002_Heart", tmp_path / "pred"
+    for folder, name in (("labelsTr", "la_1"), ("labelsTr", "la_2"), ("labelsTs", "la_9")):
+        write_label_map(raw / folder / f"{name}.nii.gz", _lm((1, slice(0, 2))), _grid())
+    write_label_map(pred / f"{predicted}.nii.gz", _lm((1, slice(0, 2))), _grid())
+    with caplog.at_level("INFO"):
+        table = score_folder(pred, raw, predicted_only=True)
+    assert (table.gt, table.n_scored, table.scores[0].dice) == (raw / taken, 1, 1)
+    assert f"references: those of {raw / taken}" in caplog.text
+
+
 @pytest.fixture
 def grouped(tmp_path: Path) -> tuple[Path, Path]:
     """A model of two groups, in which b's liver (1 in its files) is 3; nobody of b drew the kidney."""

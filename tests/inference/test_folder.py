@@ -181,6 +181,22 @@ def test_inputs(images: Path, tmp_path: Path) -> None:
         find_images([images, tmp_path / "other"])
 
 
+def test_a_folder_of_nnunet_gives_its_test_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    raw = tmp_path / "Dataset002_Heart"
+    for name in ("imagesTr/la_1_0000", "imagesTs/la_9_0000"):
+        (raw / name).parent.mkdir(parents=True)
+        (raw / f"{name}.nii.gz").touch()
+    with caplog.at_level("INFO"):
+        assert [image.name for image in find_images(raw)] == ["la_9_0000"]
+    assert str(raw / "imagesTs") in caplog.text
+    (raw / "imagesTs" / "la_9_0000.nii.gz").unlink()
+    with pytest.raises(DataError, match=r"expected images .* in .*imagesTs, found none"):
+        find_images(raw)
+    (raw / "imagesTs").rmdir()
+    with pytest.raises(DataError, match=f"found imagesTr alone.* input={raw / 'imagesTr'}"):
+        find_images(raw)
+
+
 def test_impossible_outputs(images: Path, predictor: Predictor, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds the image"):
         predict_folder(predictor, images, images, overwrite=True, progress=False)

@@ -141,6 +141,17 @@ def test_raw_values_of_a_datasource_are_drawn_translated(tmp_path: Path) -> None
     assert picture.svg.count('class="outline') == 2
 
 
+def test_images_of_nnunet_are_found_beside_the_references(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    pred, gt = folders
+    raw = tmp_path / "Dataset002_Kits"
+    raw.mkdir()
+    (gt / "lms").rename(raw / "labelsTr")
+    (raw / "imagesTr").mkdir()
+    (gt / "images" / "kits_0.nii.gz").rename(raw / "imagesTr" / "kits_0_0000.nii.gz")
+    where = {picture.title: picture.where for picture in draw_worst(score_folder(pred, raw), 9)}
+    assert "no image" not in where["kits_0, label_1"] and "no image found" in where["kits_1, label_1"]
+
+
 SCRIPT = """
 <script>
 const said = {}, tables = [...document.querySelectorAll("table")], cases = tables.at(-1);

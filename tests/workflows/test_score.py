@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fran.cli import main
 from fran.geometry import Grid
 from fran.io.volume import write_label_map
 from fran.workflows.entry import refusal
@@ -54,6 +55,28 @@ def test_two_predictions_and_then_their_tables(fran, folders, tmp_path: Path) ->
     assert not (out / "scores.csv").exists()
 
 
+def test_some_of_the_cases(
+    folders: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, _, gt = folders
+    for number in range(3, 8):
+        (good / f"kits_{number}.nii.gz").unlink()
+    ended: dict[str, tuple[object, str, str]] = {}
+    for cases in ("all", "predicted"):
+        typed = f"score pred={good} gt={gt} cases={cases} metrics=[] samples=10 pictures=0 num_processes=1 --json"
+        monkeypatch.setattr("sys.argv", ["fran", *typed.split()])
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsys.readouterr()
+        ended[cases] = (end.value.code, said.out, said.err)
+    code, _, err = ended["all"]
+    assert code == 1 and "5 of 8 references could not be scored" in err and "cases=predicted" in err
+    code, out, err = ended["predicted"]
+    scores = json.loads(out)["scores"]
+    assert code == 0, err
+    assert (scores["references"], scores["scored"], scores["left_out"]) == (3, 3, [f"kits_{k}" for k in range(3, 8)])
+
+
 @pytest.mark.slow
 def test_references_of_something_else_leave_the_scores_as_they_are(fran, folders, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     good, _, gt = folders
@@ -76,6 +99,7 @@ def test_references_of_something_else_leave_the_scores_as_they_are(fran, folders
         ("pred=here|gt=there|metrics=[nds]", "did you mean 'nsd'"),
         ("pred=a/scores.csv", "add against="),
         ("pred=a/scores.csv|against=b", "score b against"),
+        ("pred=a|gt=b|cases=some", "choices: all, predicted"),
         ("pred=a|gt=b|lesion_iou=2", "a share from 0"),
         ("pred=a|gt=b|level=95", "such as 0.95"),
         ("pred=a|gt=b|num_processes=0", "-1 for all that fit"),

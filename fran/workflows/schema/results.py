@@ -86,6 +86,7 @@ class ScoreConfig:
     pred: str = MISSING
     gt: str | None = None
     against: str | None = None
+    cases: str = "all"
     datasource: str | None = None
     output: str | None = None
     labels: Any = None  # a command line cannot put whole-number keys into a typed dict; see label_names
