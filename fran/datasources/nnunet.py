@@ -46,6 +46,16 @@ def is_one(folder: Path) -> bool:
     return (folder / IMAGES).is_dir() or listed
 
 
+def channel_name(image: Path) -> str | None:
+    """What the dataset.json of such a folder calls the channel that an image is; None for an image of other folders."""
+    path = image.parent.parent / FILE
+    if image.parent.name != IMAGES or not path.is_file():
+        return None
+    channels = read_dataset_json(path).channels
+    match = _NUMBERED.fullmatch(stem(image))
+    return channels.get(int(match[2]) if match and len(channels) > 1 else min(channels, default=0))
+
+
 def layout(folder: Path, channel: Channel | None) -> Layout:
     """What the folder is and says.
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from fran.datasources.dataset_json import modality_of
+from fran.datasources.nnunet import channel_name
 from fran.errors import CaseProblem, CasesFailed, ConfigError
 from fran.io.files import write_json
 from fran.io.volume import decode, read_native_grid, read_volume, stem, write_image, write_label_map
@@ -93,7 +95,7 @@ def export_nnunet(
     try:
         tasks = [_task(case, temporary, ending, flow, names) for case in cases]
         converted = _converted(tasks, num_workers)
-        content = _dataset_json(project.title, channel, names, len(training), ending)
+        content = _dataset_json(folder.name.partition("_")[2], channel, names, len(training), ending)
         write_json(temporary / "dataset.json", content)
         write_splits(temporary / FILE, splits)
         write_json(temporary / RECORD, _record(project, flow, cases, splits[0].digest, converted))
@@ -121,14 +123,23 @@ def _check_folder(folder: Path) -> None:
 
 
 def _channel(cases: Sequence[CaseRow]) -> str:
-    """Name of the one channel, by which nnU-Net chooses how intensities are normalised: CT, or anything else."""
+    """Name of the one channel, by which nnU-Net chooses how intensities are normalised: CT, or anything else.
+
+    That of the data set of nnU-Net's which the images are from, else their modality.
+    """
     found = sorted({case.modality for case in cases})
     if "CT" in found and len(found) > 1:
         raise ConfigError(
             f"datasources: expected CT alone or none, for nnU-Net normalises every image of a channel alike, found "
             f"{', '.join(found)}; export some of them: datasources=[…]"
         )
-    return "_".join(found)
+    one_of_each = {(case.ds, case.modality): case for case in cases}.values()
+    return "_".join(sorted({_channel_of(case) for case in one_of_each}))
+
+
+def _channel_of(case: CaseRow) -> str:
+    name = channel_name(case.image)
+    return name if name and modality_of(name) == case.modality else case.modality
 
 
 def _flow(project: Project, cases: Sequence[CaseRow]) -> LabelFlow:
@@ -200,9 +211,9 @@ def _ending(path: Path) -> str:
     return path.name[len(stem(path)) :]
 
 
-def _dataset_json(title: str, channel: str, names: Mapping[int, str], n_training: int, ending: str) -> dict[str, Any]:
+def _dataset_json(name: str, channel: str, names: Mapping[int, str], n_training: int, ending: str) -> dict[str, Any]:
     return {
-        "name": title,
+        "name": name,
         "channel_names": {"0": channel},
         "labels": {name: value for value, name in names.items()},
         "numTraining": n_training,

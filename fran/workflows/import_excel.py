@@ -88,7 +88,9 @@ def _summary(imported: Imported, written: Written, out: Path, report: Path) -> s
     lines = [*summary_lines(imported, written), f"report: {report}"]
     folder = shlex.quote(str(out / "conf"))
     if imported.plans:
-        lines.append(f"next: fran train --config-dir {folder} plan={imported.plans[0]} --cfg job")
+        plan = imported.plans[0]
+        lines.append(f"next: fran train --config-dir {folder} plan={plan} --cfg job")
+        lines.append(f"      fran preprocess --config-dir {folder} project=<title> plan={plan}  (of fran init)")
     if f"conf/preset/{imported.name}.yaml" in imported.files:
         lines.append(f"all it trained with: fran train --config-dir {folder} preset={imported.name} --cfg job")
     return "\n".join(lines) + "\n"

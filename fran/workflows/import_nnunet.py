@@ -33,7 +33,7 @@ def import_nnunet(job: Job[ImportNnunetConfig]) -> None:
             f"folder: expected a data set of nnU-Net, with imagesTr/, labelsTr/, dataset.json, found none in {folder}"
             f"; other layouts: fran init -i {folder}"
         )
-    init.add(job, _splits(folder, job.config.splits))
+    init.add(job, _splits(folder, job.config.splits), job.config.reassign)
 
 
 def _splits(folder: Path, given: str | None) -> Path | None:

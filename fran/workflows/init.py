@@ -29,7 +29,7 @@ def init(job: Job[InitConfig]) -> None:
     add(job)
 
 
-def add(job: Job[InitConfig] | Job[ImportNnunetConfig], splits: Path | None = None) -> None:
+def add(job: Job[InitConfig] | Job[ImportNnunetConfig], splits: Path | None = None, reassign: bool = False) -> None:
     """Check and add the datasources, assign folds, compute properties; bad cases are listed and left out.
 
     A new project of which no case is good is not made.
@@ -37,6 +37,7 @@ def add(job: Job[InitConfig] | Job[ImportNnunetConfig], splits: Path | None = No
     Args:
         job: of the verb.
         splits: a splits_final.json with the folds to take.
+        reassign: cases that have a fold may move to another one.
     """
     from fran.datasources.verdicts import Quality, as_text
     from fran.parallel.backends import backend
@@ -76,9 +77,9 @@ def add(job: Job[InitConfig] | Job[ImportNnunetConfig], splits: Path | None = No
     if config.lm_groups is not None:
         project.set_lm_groups(config.lm_groups)
     if splits is not None:
-        take_folds(project, splits)
+        take_folds(project, splits, reassign)
     if project.training_cases():
-        project.maybe_store_projectwide_properties()
+        project.maybe_store_projectwide_properties(reassign=reassign and splits is None)
         _say(project)
     if report.errors:
         stored, n = len(report.added) + len(report.updated) + len(report.unchanged), len(report.errors)

@@ -21,6 +21,7 @@ def test_from_a_workbook_to_a_composed_plan(fran, book: Book, tmp_path: Path) ->
     done = fran("import-excel", str(book(SHEETS)), "--out", str(out))
     assert done.returncode == 0, done.stderr
     assert f"next: fran train --config-dir {out}/conf plan=plan1 --cfg job" in done.stdout
+    assert f"fran preprocess --config-dir {out}/conf project=<title> plan=plan1" in done.stdout
     job = fran("train", "--config-dir", str(out / "conf"), "plan=plan2", "--cfg", "job", "--resolve")
     assert job.returncode == 0, job.stderr
     assert "plan_name: plan2" in job.stdout

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import nibabel
@@ -11,9 +13,12 @@ import pytest
 
 from fran.datasources.datasource import Datasource
 from fran.errors import CasesFailed, ConfigError, StoreError
+from fran.io.files import write_json
 from fran.io.volume import read_volume, write_image, write_label_map
+from fran.projects.folders import ProjectFolders
 from fran.projects.nnunet_export import export_nnunet
 from fran.projects.project import Project
+from tests.datasources.other_layouts import write_decathlon, write_nnunet
 
 from .raw_cases import write_cases
 
@@ -37,7 +42,7 @@ def test_what_fits_is_linked(filled: Project, kits: Path, tmp_path: Path) -> Non
     assert (folder / "imagesTr" / "kits_03_0000.nii.gz").readlink() == kits / "images" / "kits_03.nii.gz"
     assert (folder / "labelsTs" / "late_01.nii.gz").resolve() == tmp_path / "raw" / "late" / "lms" / "late_01.nii.gz"
     assert json.loads((folder / "dataset.json").read_text()) == {
-        "name": "organs",
+        "name": "Organs",
         "channel_names": {"0": "CT"},
         "labels": {"background": 0, "kidney": 1, "tumour": 2},
         "numTraining": 6,
@@ -55,6 +60,47 @@ def test_the_round_trip_keeps_cases_labels_and_folds(filled: Project, tmp_path: 
     assert (source.modality, source.labels) == ("CT", {1: "kidney", 2: "tumour"})
     training = {c.case_id: (c.labels, c.image_digest) for c in filled.training_cases()}
     assert {r.case_id: (r.facts.labels, r.facts.image_stamp.digest) for r in report.records} == training
+
+
+@pytest.mark.parametrize(
+    ("write", "options", "channel"),
+    [(partial(write_nnunet, channels=2), {"channel": "T2"}, "T2"), (write_decathlon, {}, "CT")],
+)
+def test_what_came_from_nnunet_goes_back_as_it_was(
+    project: Project, tmp_path: Path, write: Callable[..., Path], options: dict[str, str], channel: str
+) -> None:
+    names = [f"la_{k}" for k in range(4)]
+    stated = {"labels": {"background": 0, "Left Kidney": 1, "tumour": 2}}
+    source = write(tmp_path / "in" / "Dataset017_LeftKidneyMR", names, stated=stated)
+    project.add_data(Datasource(source, "kidney", **options))
+    splits = [{"train": names[2:], "val": names[:2]}, {"train": names[:2], "val": names[2:]}]
+    write_json(tmp_path / "splits.json", splits)
+    project.take_folds(tmp_path / "splits.json")
+    folder = export_nnunet(project, tmp_path / "out" / "Dataset017_LeftKidneyMR").folder
+    written = json.loads((folder / "dataset.json").read_text())
+    assert (written["name"], written["channel_names"]) == ("LeftKidneyMR", {"0": channel})
+    assert written["labels"] == stated["labels"]
+    assert json.loads((folder / "splits_final.json").read_text()) == splits
+    again = Project("again", ProjectFolders("again", *(tmp_path / "second",) * 3))
+    again.create()
+    again.add_data(Datasource(folder, "kidney"))
+    again.take_folds(folder / "splits_final.json")
+    assert _facts(again) == _facts(project)
+    third = export_nnunet(again, tmp_path / "third" / folder.name).folder
+    for file in ("dataset.json", "splits_final.json"):
+        assert (third / file).read_bytes() == (folder / file).read_bytes()
+
+
+def test_a_stated_modality_is_the_channel(project: Project, tmp_path: Path) -> None:
+    source = write_nnunet(tmp_path / "Dataset001_A", ["a_1", "a_2"], stated={"channel_names": {"0": "T2"}})
+    project.add_data(Datasource(source, "a", modality="CT"))
+    project.assign_folds(2)
+    written = json.loads((export_nnunet(project, tmp_path / "Dataset002_A").folder / "dataset.json").read_text())
+    assert written["channel_names"] == {"0": "CT"}
+
+
+def _facts(project: Project) -> dict[str, tuple[object, ...]]:
+    return {c.case_id: (c.fold, c.labels, c.modality, c.image_digest, c.lm_digest) for c in project.cases()}
 
 
 def test_values_become_consecutive_and_the_way_is_written_down(

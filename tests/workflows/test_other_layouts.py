@@ -61,6 +61,12 @@ def test_import_takes_the_folds_that_nnunet_has(tmp_path: Path, fran: Fran, fran
     write_json(out, [{"train": names[1:], "val": [*names[:1], "liver_9"]}])
     refused = fran("project", "folds", "project=liver", f"from={out}", "reassign=true")
     assert (refused.returncode, "1 case (liver_9): not in the project" in refused.stderr) == (2, True)
+    write_json(splits, [{"train": names[1::2], "val": names[::2]}, {"train": names[::2], "val": names[1::2]}])
+    kept = fran("import-nnunet", str(folder))
+    assert (kept.returncode, "cases in other folds" in kept.stderr, "reassign=true" in kept.stderr) == (2, True, True)
+    assert fran("import-nnunet", str(folder), "reassign=true").returncode == 0
+    assert fran("project", "folds", "project=liver", f"to={out}").returncode == 0
+    assert json.loads(out.read_text()) == json.loads(splits.read_text())
 
 
 def test_import_without_folds_and_of_other_folders(tmp_path: Path, fran: Fran) -> None:

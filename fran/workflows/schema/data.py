@@ -52,6 +52,7 @@ class ImportNnunetConfig(InitConfig):
     """`fran import-nnunet`."""
 
     splits: str | None = None
+    reassign: bool = False
 
 
 @dataclass
