@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from fran.errors import CaseProblem, CasesFailed, ConfigError
 from fran.inference.case import Segmenter
@@ -19,10 +20,11 @@ from fran.parallel.progress import progress as on_stderr
 
 @dataclass(frozen=True)
 class FolderReport:
-    """What `predict_folder` did, in the order of the inputs."""
+    """What `predict_folder` did, in the order of the inputs; `problems` are the cases that failed."""
 
     output: Path
     cases: tuple[CaseResult, ...]
+    problems: tuple[CaseProblem, ...] = ()
 
     @property
     def n_predicted(self) -> int:
@@ -40,6 +42,25 @@ class FolderReport:
         seconds = [case.seconds for case in self.cases if case.status == "predicted"]
         return sum(seconds) / len(seconds) if seconds else float("nan")
 
+    def raise_for_errors(self) -> None:
+        """Raise `CasesFailed` with every case that failed, where there is one. The others are done."""
+        if self.problems:
+            n = len(self.problems)
+            done = f"{self.n_predicted} predicted, {self.n_skipped} finished before"
+            raise CasesFailed(f"{n} of {n + len(self.cases)} cases failed ({done})", self.problems)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "output": self.output,
+            "predicted": self.n_predicted,
+            "skipped": self.n_skipped,
+            "failed": len(self.problems),
+            "seconds_per_case": self.seconds_per_case,
+            "cases": [asdict(case) for case in self.cases],
+            "problems": [asdict(problem) for problem in self.problems],
+        }
+
 
 def predict_folder(
     predictor: Segmenter | Pool,
@@ -52,6 +73,7 @@ def predict_folder(
     save_probabilities: bool = False,
     series: str | None = None,
     scratch: Path | str | None = None,
+    strict: bool = True,
 ) -> FolderReport:
     """Write the label map of every image, and beside it ``<stem>.json``, which says how it was made.
 
@@ -71,11 +93,12 @@ def predict_folder(
         save_probabilities: write those of the classes too, as ``<stem>_probabilities.h5``.
         series: series instance UID, where a DICOM folder holds several; None chooses, see `choose_series`.
         scratch: folder in which zips are unpacked for the time of reading.
+        strict: raise for cases that failed; otherwise the report has them.
 
     Raises:
         ConfigError: impossible output or format.
         DataError: no images.
-        CasesFailed: after all others are done, if any case failed.
+        CasesFailed: after all others are done, if any case failed and `strict`.
     """
     output = Path(output)
     images = find_images(inputs, series, predictor.modality, scratch)
@@ -100,11 +123,10 @@ def predict_folder(
             found[image] = outcome
             on_way(len(found), "")
     outcomes = [found[job.image] for job in jobs]
-    report = FolderReport(output, tuple(o for o in outcomes if isinstance(o, CaseResult)))
-    problems = [o for o in outcomes if isinstance(o, CaseProblem)]
-    if problems:
-        done = f"{report.n_predicted} predicted, {report.n_skipped} finished before"
-        raise CasesFailed(f"{len(problems)} of {len(jobs)} cases failed ({done})", problems)
+    done = tuple(o for o in outcomes if isinstance(o, CaseResult))
+    report = FolderReport(output, done, tuple(o for o in outcomes if isinstance(o, CaseProblem)))
+    if strict:
+        report.raise_for_errors()
     return report
 
 

@@ -46,6 +46,9 @@ GO_ON = (
 """Configurations of verbs that an interruption costs no more than what was in their hands."""
 
 INTERRUPTED = 128 + signal.SIGINT
+BEGIN_ANEW = ("export", "report")
+"""Configurations of verbs that answer as JSON too and yet do work, of which an interruption leaves nothing."""
+
 SERVERS = ("ui",)
 """Configurations of verbs that serve until Ctrl-C."""
 
@@ -155,7 +158,8 @@ def _left_behind(name: str, schema: type) -> str:
         return "; what was finished is kept, the same command goes on from there"
     if name in SERVERS:
         return "; the server has ended"
-    return "" if hasattr(schema, "json") else "; nothing half done is left, the same command begins anew"
+    looks = hasattr(schema, "json") and name not in BEGIN_ANEW
+    return "" if looks else "; nothing half done is left, the same command begins anew"
 
 
 class _JobFailed(Exception):

@@ -13,7 +13,7 @@ from fran.workflows.model_sources import CHECKPOINTS, ModelSources
 from fran.workflows.projects import folders_of
 from fran.workflows.rules import CARRIED, check_postprocess, chosen_rules
 from fran.workflows.schema import ExportConfig
-from fran.workflows.terminal import counting
+from fran.workflows.terminal import counting, say_json
 
 log = logging.getLogger("fran.export")
 
@@ -36,6 +36,10 @@ def export(job: Job[ExportConfig]) -> None:
     models = [replace(model, meta={**model.meta, CARRIED: rules}) for model in models]
     with counting("export", "part") as on_part:
         bundle = write_bundle(models, Path(config.output).expanduser(), config.formats, on_part=on_part)
+    if config.json:
+        checks = [check.to_dict() for check in bundle.checks]
+        answer = {"bundle": bundle.path, "runs": names(config), "networks": len(models), "labels": labels.names}
+        say_json({**answer, "postprocess": rules, "checks": checks})
     log.info("%d networks exported to %s", len(models), bundle.path)
     log.info("next: fran infer runs=[%s] input=<images> output=<label maps>", bundle.path)
 

@@ -15,6 +15,7 @@ from fran.workflows.predictors import pool, segmenter
 from fran.workflows.projects import folders_of
 from fran.workflows.rules import check_postprocess, postprocessed
 from fran.workflows.schema import InferConfig
+from fran.workflows.terminal import say_json
 
 if TYPE_CHECKING:
     from fran.inference.case import Segmenter
@@ -52,7 +53,11 @@ def infer(job: Job[InferConfig]) -> FolderReport:
         save_probabilities=config.save_probabilities,
         series=config.series,
         scratch=config.scratch,
+        strict=False,
     )
+    if config.json:
+        say_json(report.as_dict())
+    report.raise_for_errors()
     log.info(
         "%d label maps predicted (%.1f s a case), %d finished before: %s",
         *(report.n_predicted, report.seconds_per_case, report.n_skipped, output),

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fran.errors import ConfigError, DataError, FranError
 from fran.workflows.entry import Job, run_verb
@@ -18,6 +18,8 @@ from fran.workflows.schema import DatasourceConfig, ImportNnunetConfig, InitConf
 from fran.workflows.sources import datasources_of, entries_of, is_setting, quoted_folders
 
 if TYPE_CHECKING:
+    from fran.datasources.verdicts import Quality
+    from fran.projects.adding import AddReport
     from fran.projects.database import SourceRow
     from fran.projects.project import Project
 
@@ -44,7 +46,7 @@ def add(job: Job[InitConfig] | Job[ImportNnunetConfig], splits: Path | None = No
     from fran.projects.project import Project
     from fran.workflows.project_folds import take_folds
     from fran.workflows.projects import folders_of
-    from fran.workflows.terminal import show_quality
+    from fran.workflows.terminal import say_json, show_quality
 
     config = job.config
     entries = entries_of(config)
@@ -64,7 +66,8 @@ def add(job: Job[InitConfig] | Job[ImportNnunetConfig], splits: Path | None = No
     )
     quality = Quality.of(report.scans)
     quality.add(report.problems)
-    show_quality(quality, f"project {config.project.title}")
+    if not config.json:
+        show_quality(quality, f"project {config.project.title}")
     log.debug("%s", as_text(quality, "verdicts"))
     if found_there is not None and not len(project):
         project.folders.unmake(found_there)
@@ -81,6 +84,8 @@ def add(job: Job[InitConfig] | Job[ImportNnunetConfig], splits: Path | None = No
     if project.training_cases():
         project.maybe_store_projectwide_properties(reassign=reassign and splits is None)
         _say(project)
+    if config.json:
+        say_json(_as_dict(project, report, quality))
     if report.errors:
         stored, n = len(report.added) + len(report.updated) + len(report.unchanged), len(report.errors)
         log.info("next: mend them and type the same command again, or go on with the good cases:")
@@ -118,6 +123,27 @@ def _say(project: Project) -> None:
     overrides = " ".join(f"'{text}'" if "[" in text else text for text in properties["recommendation"]["overrides"])
     log.info("recommended: %s", overrides)
     log.info("      why: fran project properties project=%s", title)
+
+
+def _as_dict(project: Project, report: AddReport, quality: Quality) -> dict[str, Any]:
+    """The answer for programs."""
+    from fran.datasources.verdicts import as_dict
+    from fran.projects.status import project_status
+
+    found = project_status(project)
+    return {
+        "project": project.project_title,
+        "folder": project.folders.project,
+        "added": report.added,
+        "changed": report.updated,
+        "unchanged": report.unchanged,
+        "n_cases": found["n_cases"],
+        "n_test": found["n_test"],
+        "folds": found["folds"],
+        "labels": found["labels"],
+        "recommended": project.properties["recommendation"]["overrides"] if project.training_cases() else [],
+        "verdicts": as_dict(quality),
+    }
 
 
 def translate(arguments: Sequence[str]) -> list[str]:

@@ -18,7 +18,7 @@ import yaml
 from fran.errors import FranError, SettingProblem, StoreError, choices, counted
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.schema import ReportConfig
-from fran.workflows.terminal import counting, say
+from fran.workflows.terminal import counting, say, say_json
 
 if TYPE_CHECKING:
     from fran.projects.project import Project
@@ -37,8 +37,16 @@ def report(job: Job[ReportConfig]) -> None:
         DataError: scores that have no case in common.
     """
     config = job.config
-    path = of_comparison(config) if config.compare else of_run(config) if config.run else of_project(config)
-    say(str(path))
+    if config.compare:
+        about, path = "comparison", of_comparison(config)
+    elif config.run:
+        about, path = "run", of_run(config)
+    else:
+        about, path = "project", of_project(config)
+    if config.json:
+        say_json({"about": about, "page": path})
+    else:
+        say(str(path))
 
 
 def of_run(config: ReportConfig) -> Path:

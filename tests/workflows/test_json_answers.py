@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel
+import numpy as np
 import pytest
+import torch
 
 from fran.cli import VERBS, main
 from fran.datasources.phantom import make_phantoms
+from fran.io.checkpoint import write_checkpoint
 from fran.workflows.terminal import say_json
 from fran.workflows.verb_settings import settings_of
 from fran.workflows.verbs import Group
@@ -36,6 +42,8 @@ QUESTIONS: dict[str, tuple[str, str]] = {
     "score": ("pred={raw}/lms gt={raw} output={out} metrics=[dice] samples=10 pictures=0", "scores.summary.0.name"),
     "doctor": ("", "findings.0.what"),
 }
+WORK = {"init", "add-data", "import-nnunet", "infer", "export", "report"}
+"""Verbs that do something and say what; docs/cli.md lists their fields."""
 ELSEWHERE = {"hpc ls", "hpc pull", "cv show", "sweep show"}
 """Verbs that need a cluster or a training; their tests are those of the verbs."""
 WITHOUT_PROJECT = ("check", "labels tsl", "score", "doctor")
@@ -63,7 +71,7 @@ def test_every_verb_that_answers_as_json_is_tried_here() -> None:
         for w, v in (e.choices if isinstance(e, Group) else {"": e}).items()
     }
     answering = {name for name, verb in listed.items() if any(key.name == "json" for key in settings_of(verb).keys)}
-    assert answering == {*QUESTIONS, *ELSEWHERE}
+    assert answering == {*QUESTIONS, *ELSEWHERE, *WORK}
 
 
 @pytest.mark.slow
@@ -83,6 +91,86 @@ def test_the_answer_is_one_document(
     found: Any = json.loads(said.out)
     for key in filter(None, path.split(".")):
         found = found[int(key)] if isinstance(found, list) else found[key]
+
+
+def documented(verb: str) -> set[str]:
+    """Fields of a verb's answer by docs/cli.md."""
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1:-1] for line in page.split("| verb | field |")[1].split("\n\n")[0].splitlines()[2:]]
+    found: dict[str, set[str]] = {}
+    named: list[str] = []
+    for verbs, names, *_ in rows:
+        named = re.findall("`([^`]+)`", verbs) or named
+        for one in named:
+            found.setdefault(one, set()).update(re.findall("`([^`]+)`", names))
+    assert found.keys() == WORK
+    return found[verb]
+
+
+@pytest.fixture
+def answer(
+    fran_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[dict[str, Any], str]]:
+    """Types a command of work with --json: its answer, which has the documented fields, and its standard error."""
+
+    def typed(*words: str, status: int = 0) -> tuple[dict[str, Any], str]:
+        monkeypatch.setattr(sys, "argv", ["fran", *words, "--json"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        assert ended.value.code == status, said.err
+        found = json.loads(said.out)
+        assert found.keys() == documented(words[0])
+        return found, said.err
+
+    return typed
+
+
+def test_projects_as_json(answer: Callable[..., tuple[dict[str, Any], str]], tmp_path: Path) -> None:
+    folder = make_phantoms(tmp_path / "raw" / "organs", 3, 0, name="organs")
+    spoilt = sorted((folder / "images").iterdir())[1]
+    kept = spoilt.read_bytes()
+    spoilt.write_bytes(b"no image")
+    first, said = answer("init", "-t", "organs", "-i", str(folder), status=1)
+    bad = next(p for p in first["verdicts"]["problems"] if p["severity"] == "error")
+    assert len(first["added"]) == first["n_cases"] == 2 and bad["case_id"] not in first["added"]
+    assert "next: mend them" in said and first["recommended"][0].startswith("spacing=")
+    spoilt.write_bytes(kept)
+    second, _ = answer("add-data", "project=organs", str(folder))
+    assert (second["added"], second["unchanged"]) == ([bad["case_id"]], first["added"])
+    assert sum(sum(by_source.values()) for by_source in second["folds"]["cases"].values()) == 3
+    page, _ = answer("report", "project=organs", "sheet_cases=0")
+    assert page["about"] == "project" and Path(page["page"]).is_file()
+
+
+def test_models_as_json(answer: Callable[..., tuple[dict[str, Any], str]], fran_home: Path, tmp_path: Path) -> None:
+    meta = {
+        "format": 1, "run": "first", "project": "kits", "modality": "CT", "mode": "source",
+        "network": {"_target_": "torch.nn.Conv3d", "in_channels": 1, "out_channels": 2, "kernel_size": 1},
+        "labels": {"values": [3], "names": {"3": "kidney"}}, "spacing": [1.0, 1.0, 2.0], "patch_size": [4, 4, 4],
+        "properties": {"intensity_clip_range": [-500, 900], "mean_fg": 0.0, "std_fg": 1.0},
+    }  # fmt: skip
+    state = {"network.weight": torch.ones(2, 1, 1, 1, 1), "network.bias": torch.tensor([0.0, -100.5])}
+    write_checkpoint(
+        {"state_dict": state, "fran": meta}, fran_home / "cold" / "checkpoints" / "kits" / "first" / "best.ckpt"
+    )
+    images, out = tmp_path / "images", tmp_path / "out"
+    images.mkdir()
+    for name in ("kits_1", "kits_2"):
+        array = np.random.default_rng(0).integers(-200, 400, (9, 7, 5)).astype(np.int16)
+        nibabel.save(nibabel.Nifti1Image(array, np.diag([1.0, 1.0, 2.0, 1.0])), images / f"{name}.nii.gz")
+    (images / "kits_3.nii.gz").write_bytes(b"no image")
+    typed = ("infer", "project.title=kits", "runs=[first]", f"input={images}", f"output={out}", "device=cpu")
+    done, said = answer(*typed, status=1)
+    assert (done["predicted"], done["skipped"], done["failed"]) == (2, 0, 1)
+    assert [Path(case["label_map"]).is_file() for case in done["cases"]] == [True, True]
+    assert done["problems"][0]["case_id"] == "kits_3" and "1 of 3 cases failed" in said
+    (images / "kits_3.nii.gz").unlink()
+    again, said = answer(*typed)
+    assert [case["status"] for case in again["cases"]] == ["skipped", "skipped"] and again["seconds_per_case"] is None
+    assert "2 finished before" in said
+    bundle, _ = answer("export", "project.title=kits", "run=first", f"output={tmp_path / 'kits.zip'}", "formats=[]")
+    assert (bundle["runs"], bundle["labels"]) == (["first"], {"3": "kidney"}) and Path(bundle["bundle"]).is_file()
 
 
 def test_what_is_not_a_number_is_null(capsys: pytest.CaptureFixture[str]) -> None:

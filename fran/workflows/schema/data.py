@@ -45,6 +45,7 @@ class InitConfig(SourcesConfig):
     paths: PathsConfig = field(default_factory=PathsConfig)
     project: ProjectConfig = field(default_factory=ProjectConfig)
     lm_groups: list[list[str]] | None = None
+    json: bool = False
 
 
 @dataclass

@@ -42,6 +42,7 @@ class InferConfig:
     actors: int | None = None
     actor_cpus: int | None = None
     actor_gpus: float | None = None
+    json: bool = False
 
 
 @dataclass
@@ -113,6 +114,7 @@ class ReportConfig(ProjectVerbConfig):
     level: float = 0.95
     samples: int = 10_000
     seed: int = 0
+    json: bool = False
 
 
 @dataclass
@@ -125,6 +127,7 @@ class ExportConfig(ProjectVerbConfig):
     checkpoint: str = "best"
     postprocess: Any = True  # or false, or a file
     formats: list[str] = field(default_factory=lambda: ["torchscript"])
+    json: bool = False
 
 
 @dataclass
