@@ -62,10 +62,12 @@ def collect(
         how: intervals.
         as_json: print JSON instead of a table.
     """
-    members = {fold: chosen(runs) for fold, runs in group.members(records(project.folders.checkpoints)).items()}
+    runs = records(project.folders.checkpoints)
+    members = {fold: chosen(of_fold) for fold, of_fold in group.members(runs).items()}
     done = [run for run in members.values() if run.finished and (run.folder / FILE).is_file()]
     folds = wanted if wanted is not None else _expected(project, members)
-    missing = {fold: _why(members.get(fold)) for fold in folds if fold not in {run.fold for run in done}}
+    lacking = [fold for fold in folds if fold not in {run.fold for run in done}]
+    missing = {fold: _why(members[fold]) if fold in members else _untrained(fold, members, runs) for fold in lacking}
     if not done:
         say(f"{group.name}: no fold is finished; {_listed(missing)}")
         return None
@@ -77,8 +79,8 @@ def collect(
     _to_mlflow(project, group, summary, files, not missing)
     _print(group.name, summary, as_json, about)
     if not as_json:
-        if missing:
-            say(f"not in it: {_listed(missing)}")
+        for fold, why in missing.items():
+            say(f"not in it: {_listed({fold: why})}")
         say(f"tables: {group.folder}")
         names = ",".join(run.name for run in done)
         say(f"next: fran postprocess search project={group.project} group={group.name}   (do rules for islands help?)")
@@ -88,6 +90,14 @@ def collect(
 
 def check_poolable(runs: Sequence[RunRecord]) -> None:
     """Raise `ConfigError`, with what differs, where runs are not folds of one cross-validation."""
+    lines = _obstacles(runs)
+    if lines:
+        said = "\n  ".join(lines)
+        raise ConfigError(f"runs: expected folds of one assignment of cases and of equal settings, found\n  {said}")
+
+
+def _obstacles(runs: Sequence[RunRecord]) -> list[str]:
+    """What keeps runs from being folds of one cross-validation, a line each."""
     first = runs[0]
     lines = []
     for run in runs[1:]:
@@ -101,9 +111,7 @@ def check_poolable(runs: Sequence[RunRecord]) -> None:
     twice = sorted({str(r.fold) for r in runs if sum(r.fold == other.fold for other in runs) > 1})
     lines += [f"fold {fold}: more than one run" for fold in twice]
     lines += [f"{run.name}: was trained on all cases, so no case judges it" for run in runs if run.fold == "all"]
-    if lines:
-        said = "\n  ".join(lines)
-        raise ConfigError(f"runs: expected folds of one assignment of cases and of equal settings, found\n  {said}")
+    return lines
 
 
 def _settings(run: RunRecord) -> dict[str, Any]:
@@ -124,12 +132,15 @@ def group_of(project: Project, name: str | None) -> CvGroup:
     if name is not None:
         return find_group(folder, name)
     known = groups_in(folder)
+    runs = records(project.folders.checkpoints)
     if not known:
+        of_folds = {run.fold: run for run in runs if run.fold != "all"}
+        apart = "".join(f"\n  {line}" for line in _obstacles(list(of_folds.values()))) if of_folds else ""
         raise StoreError(
             f"group: project {project.project_title} has no cross-validation yet; train one:"
             f" fran cv project={project.project_title}"
+            + (f"\n  the runs that are there cannot be put together:{apart}" if apart else "")
         )
-    runs = records(project.folders.checkpoints)
     newest = max(known, key=lambda g: max((r.started_at for r in runs if g.holds(r)), default=""))
     others = [group.name for group in known if group is not newest]
     if others:
@@ -159,9 +170,14 @@ def _expected(project: Project, members: Mapping[int | str, RunRecord]) -> list[
     return list(members)
 
 
-def _why(run: RunRecord | None) -> str:
-    if run is None:
-        return "not trained"
+def _untrained(fold: int | str, members: Mapping[int | str, RunRecord], runs: Sequence[RunRecord]) -> str:
+    """Why no member of a group is of a fold: it was trained in another way, or not at all."""
+    one = next(iter(members.values()), None)
+    others = [run for run in runs if one and (run.fold, run.plan, run.model) == (fold, one.plan, one.model)]
+    return "; ".join(_obstacles([one, others[-1]])) if one and others else "not trained"
+
+
+def _why(run: RunRecord) -> str:
     if not run.finished:
         return f"{run.name} is in training" if in_training(run.folder) else f"{run.name} was interrupted"
     return f"{run.name} was trained without validation"

@@ -15,14 +15,19 @@ from pathlib import Path
 import pytest
 
 from fran.datasources.phantom import make_phantoms
-from fran.errors import ConfigError
+from fran.errors import ConfigError, StoreError
+from fran.evaluation.intervals import Bootstrap
+from fran.io.case_table import FILE, CaseScore, write_cases
+from fran.projects.folders import ProjectFolders
+from fran.projects.project import Project
+from fran.tracking.cv_groups import group_for
 from fran.tracking.mlflow_logger import client_of, sqlite_uri
 from fran.tracking.runs import RunRecord, read_record, training_lock, write_record
 from fran.workflows import cv as workflow
-from fran.workflows.cv_show import check_poolable
+from fran.workflows.cv_show import check_poolable, collect, group_of
 from fran.workflows.entry import Job, compose_job
 from fran.workflows.projects import existing_project
-from fran.workflows.run_tracking import identity_record
+from fran.workflows.run_tracking import cv_folder, identity_record
 from fran.workflows.schema import CvConfig, TrainConfig
 
 QUICK = (
@@ -50,6 +55,25 @@ def test_runs_that_are_no_folds_of_one_cross_validation_are_refused_with_what_di
     assert "fold 1: more than one run" in text
     assert "f: was trained on all cases" in text
     assert "threads" not in text
+
+
+def test_folds_of_other_settings_are_said_to_be_that(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = Project("p", ProjectFolders("p", tmp_path / "projects", tmp_path / "cold", tmp_path / "rapid"))
+    project.folders.checkpoints.mkdir(parents=True)
+    made = []
+    for fold, lr in enumerate((0.1, 0.2)):
+        made.append(_record(project.folders.checkpoints / f"f{fold}", fold, lr).ended({"stopped_by": "max_time"}))
+        write_record(made[-1])
+        write_cases(made[-1].folder / FILE, [CaseScore(f"case_{fold}", "organ", 0.9)])
+    with pytest.raises(StoreError, match=r"fran cv project=p\n.*\n  f1: other settings than f0: .*lr: 0.1 -> 0.2"):
+        group_of(project, None)
+    group = group_for(cv_folder(project.folders), made[1], {})
+    assert collect(project, group, [0, 1, 2], Bootstrap(samples=100)) is not None
+    why = "f0: other settings than f1: trainer.optimiser.lr: 0.2 -> 0.1"
+    said = capsys.readouterr().out
+    assert f"not in it: fold 0: {why}\n" in said and "not in it: fold 2: not trained\n" in said
+    collect(project, group, [0, 1], Bootstrap(samples=100), as_json=True)
+    assert json.loads(capsys.readouterr().out)["missing"] == {"0": why}
 
 
 def test_a_fold_that_another_process_took_meanwhile_is_left_to_it(
