@@ -9,10 +9,9 @@ from pathlib import Path
 from fran.excel.layout import PARAMETER_SHEETS, SIDE_SHEETS
 from fran.excel.parameter_keys import SHEETS, Rule
 from fran.excel.plan_keys import NOT_KEYS, PLAN_KEYS, REFERENCES
-from fran.io.files import atomic_path
+from fran.io.made_parts import renew, with_made
 
 BEGIN = "<!-- made by `python -m fran.excel.docs docs/from_excel.md`; edit the mapping in fran/excel/ instead -->"
-END = "<!-- end of what is made -->"
 _BY_HAND = {
     "id, mnemonic": ("`plan_name`", "`plan4`, or `liver_plan4` where the row has a mnemonic"),
     "remapping": ("`remapping_source`, `_lbd`, `_whole`", "that of the plan's mode"),
@@ -62,20 +61,8 @@ def with_tables(page: str) -> str:
     Raises:
         ValueError: it has no place for them.
     """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"page: expected the lines {BEGIN!r} and {END!r}, found none")
-    return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}"
-
-
-def main(arguments: list[str]) -> None:
-    """Bring the tables in a page up to date."""
-    path = Path(arguments[0])
-    page = with_tables(path.read_text(encoding="utf-8"))
-    with atomic_path(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    return with_made(page, BEGIN, tables())
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    renew(Path(sys.argv[1]), BEGIN, tables())

@@ -9,12 +9,11 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
-from fran.io.files import atomic_path
+from fran.io.made_parts import renew, with_made
 from fran.plans.chain import OWN_KEYS, SHARED_KEYS
 from fran.plans.schema import UNSET, Plan
 
 BEGIN = "<!-- made by `python -m fran.plans.docs docs/plans.md`; edit fran/plans/schema.py instead -->"
-END = "<!-- end of what is made -->"
 
 _TYPES = {
     "str": "text",
@@ -82,21 +81,13 @@ def _acts_on(key: str) -> str:
 
 
 def with_table(page: str) -> str:
-    """`page` with what is between the marks made anew."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"page: expected the lines {BEGIN!r} and {END!r}, found none")
-    return f"{before}{BEGIN}\n\n{keys_table()}\n\n{END}{after}"
+    """`page` with what is between the marks made anew.
 
-
-def main(arguments: list[str]) -> None:
-    """Bring the table in a page up to date."""
-    path = Path(arguments[0])
-    page = with_table(path.read_text(encoding="utf-8"))
-    with atomic_path(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    Raises:
+        ValueError: it has no place for it.
+    """
+    return with_made(page, BEGIN, keys_table())
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    renew(Path(sys.argv[1]), BEGIN, keys_table())

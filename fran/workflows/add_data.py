@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
-from fran.errors import ConfigError, FranError, choices
+from fran.errors import ConfigError, choices
 from fran.workflows import init
-from fran.workflows.entry import Job, run_verb
+from fran.workflows.entry import Job, put_in_words, run_verb
 from fran.workflows.locations import conf_dir, user_conf_dirs
 from fran.workflows.schema import InitConfig
 from fran.workflows.sources import free_words
@@ -53,9 +52,5 @@ def translate(arguments: Sequence[str]) -> list[str]:
 
 def main() -> None:
     """Entry of `fran add-data`."""
-    try:
-        sys.argv[1:] = translate(sys.argv[1:])
-    except FranError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+    put_in_words(translate)
     run_verb("init", InitConfig, add_data)

@@ -79,6 +79,18 @@ class Job(Generic[ConfigT]):
         return origin(key, self.runtime)
 
 
+def put_in_words(translate: Callable[[Sequence[str]], list[str]]) -> None:
+    """Give ``sys.argv`` the overrides that a verb's own way of typing stands for; see `run_verb` for the rest.
+
+    What cannot be translated is said, and ends the process with status 2.
+    """
+    try:
+        sys.argv[1:] = translate(sys.argv[1:])
+    except FranError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+
+
 def run_verb(
     name: str,
     schema: type[ConfigT],

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fran.errors import ConfigError
-from fran.workflows.entry import Job, run_verb
+from fran.workflows.entry import Job, put_in_words, run_verb
 from fran.workflows.schema import FixConfig
 from fran.workflows.sources import is_setting
 
@@ -94,9 +94,5 @@ def translate(arguments: Sequence[str]) -> list[str]:
 def main() -> None:
     """Entry of `fran fix <verb>`; the verb is the last word of the program's name."""
     verb = sys.argv[0].rpartition(" ")[2]
-    try:
-        sys.argv[1:] = translate(sys.argv[1:])
-    except ConfigError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+    put_in_words(translate)
     run_verb("fix", FixConfig, lambda job: fix(job, verb))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fran.errors import ConfigError, FranError
+from fran.errors import ConfigError
 from fran.workflows import init
-from fran.workflows.entry import Job, run_verb
+from fran.workflows.entry import Job, put_in_words, run_verb
 from fran.workflows.schema import ImportNnunetConfig
 from fran.workflows.sources import free_words
 
@@ -74,9 +73,5 @@ def _title(folder: Path) -> str:
 
 def main() -> None:
     """Entry of `fran import-nnunet`."""
-    try:
-        sys.argv[1:] = translate(sys.argv[1:])
-    except FranError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+    put_in_words(translate)
     run_verb("import_nnunet", ImportNnunetConfig, import_nnunet)

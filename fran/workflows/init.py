@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fran.errors import ConfigError, DataError, FranError
-from fran.workflows.entry import Job, run_verb
+from fran.errors import ConfigError, DataError
+from fran.workflows.entry import Job, put_in_words, run_verb
 from fran.workflows.locations import conf_dir, user_conf_dirs
 from fran.workflows.registry import as_before, register
 from fran.workflows.schema import DatasourceConfig, ImportNnunetConfig, InitConfig
@@ -199,9 +198,5 @@ def _optional(known: argparse.Namespace) -> list[str]:
 
 def main() -> None:
     """Entry of `fran init` and scripts/project_init.py."""
-    try:
-        sys.argv[1:] = translate(sys.argv[1:])
-    except FranError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+    put_in_words(translate)
     run_verb("init", InitConfig, init)

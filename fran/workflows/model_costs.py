@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from omegaconf import OmegaConf
 from fran.errors import ConfigError
 from fran.plans.chain import data_stages
 from fran.workflows.composition import composed, search_folders
-from fran.workflows.entry import Job, run_verb
+from fran.workflows.entry import Job, put_in_words, run_verb
 from fran.workflows.label_flow import label_flow
 from fran.workflows.plan_verbs import named, project_of
 from fran.workflows.plans import plan_chain
@@ -48,11 +47,7 @@ class Sized:
 
 def run_model_verb(task: Callable[[Job[ModelsConfig]], None], positional: Sequence[str]) -> None:
     """Run a verb whose first words without ``=`` are values of `positional`. It looks and checks nothing."""
-    try:
-        sys.argv[1:] = named(sys.argv[1:], positional)
-    except ConfigError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+    put_in_words(lambda words: named(words, positional))
     run_verb("models", ModelsConfig, task, look_only=True)
 
 

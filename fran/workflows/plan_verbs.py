@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from fran.errors import ConfigError
-from fran.workflows.entry import Job, run_verb
+from fran.workflows.entry import Job, put_in_words, run_verb
 from fran.workflows.projects import folders_of
 from fran.workflows.schema import PlansConfig, TrainConfig
 
@@ -20,11 +19,7 @@ def run_plan_verb(task: Callable[[Job[PlansConfig]], None], positional: Sequence
 
     Plans are looked at even when they cannot work, so nothing is checked here.
     """
-    try:
-        sys.argv[1:] = named(sys.argv[1:], positional)
-    except ConfigError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+    put_in_words(lambda words: named(words, positional))
     run_verb("plans", PlansConfig, task, look_only=True)
 
 

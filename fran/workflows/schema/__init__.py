@@ -50,6 +50,7 @@ from fran.workflows.schema.results import (
     InferConfig,
     PostprocessConfig,
     PostprocessSearchConfig,
+    PredictConfig,
     ReportConfig,
     ScoreConfig,
 )
@@ -90,6 +91,7 @@ __all__ = [
     "PlansConfig",
     "PostprocessConfig",
     "PostprocessSearchConfig",
+    "PredictConfig",
     "PreprocessConfig",
     "PreprocessVerbConfig",
     "ProjectConfig",

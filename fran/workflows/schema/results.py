@@ -9,7 +9,20 @@ from fran.workflows.schema.parts import MISSING, PathsConfig, ProjectConfig, Pro
 
 
 @dataclass
-class InferConfig:
+class PredictConfig:
+    """How networks look at an image, and with what memory."""
+
+    mirror: Any = field(default_factory=list)
+    device: str = "auto"
+    precision: str = "auto"
+    overlap: float = 0.5
+    tile_batch: int = 2
+    ram: str | None = None
+    vram: str | None = None
+
+
+@dataclass
+class InferConfig(PredictConfig):
     """`fran infer`."""
 
     paths: PathsConfig = field(default_factory=PathsConfig)
@@ -29,13 +42,6 @@ class InferConfig:
     localiser_regions: list[str] | None = None
     localiser_empty: str = "whole"
     margin_mm: float | None = None
-    mirror: Any = field(default_factory=list)
-    device: str = "auto"
-    precision: str = "auto"
-    overlap: float = 0.5
-    tile_batch: int = 2
-    ram: str | None = None
-    vram: str | None = None
     scratch: str | None = None
     backend: str = "local"
     ray_address: str = "auto"
@@ -57,7 +63,7 @@ class PostprocessConfig(ProjectVerbConfig):
 
 
 @dataclass
-class PostprocessSearchConfig(ProjectVerbConfig):
+class PostprocessSearchConfig(ProjectVerbConfig, PredictConfig):
     """`fran postprocess search`."""
 
     group: str | None = None
@@ -71,13 +77,6 @@ class PostprocessSearchConfig(ProjectVerbConfig):
     samples: int = 10_000
     seed: int = 0
     num_processes: int = 1
-    mirror: Any = field(default_factory=list)
-    device: str = "auto"
-    precision: str = "auto"
-    overlap: float = 0.5
-    tile_batch: int = 2
-    ram: str | None = None
-    vram: str | None = None
 
 
 @dataclass
