@@ -31,14 +31,23 @@ def write_trials(trials: Sequence[Trial], rules: dict[int, LabelRule], folder: P
 
 
 def rows_of(trials: Iterable[Trial]) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
-    """Columns and rows for a terminal: each label's best removal, or the gentlest where none helps, and its filling."""
+    """Columns and rows for a terminal: each label's best removal, or the gentlest where none helps, and its filling.
+
+    What is kept comes first, then the largest held-out gain; what was not even the best on its own cases comes last.
+    """
     columns = ("label", "rule", "cases", "Dice", "helped, harmed", "gain", "held-out gain", "verdict")
     shown: dict[tuple[int, bool], Trial] = {}
     for trial in trials:
         key = (trial.label, trial.rule.fill_holes)
         if key not in shown or (math.isnan(shown[key].held_out) and not math.isnan(trial.held_out)):
             shown[key] = trial
-    return columns, [_row(trial) for trial in shown.values()]
+    return columns, [_row(trial) for trial in sorted(shown.values(), key=_rank)]
+
+
+def _rank(trial: Trial) -> tuple[bool, float, float]:
+    """Smaller is better."""
+    held_out, gain = (math.inf if math.isnan(gain) else -gain for gain in (trial.held_out, trial.gain))
+    return not trial.kept, held_out, gain
 
 
 def _row(trial: Trial) -> tuple[object, ...]:

@@ -271,7 +271,7 @@ def _removals(
     low, high = bootstrap_means(gains[:, 1:], how.samples, how.level, how.seed)
     trials = [_trial(value, rules[i], dice[:, 0], dice[:, i], (low[i - 1], high[i - 1])) for i in range(1, len(rules))]
     if not best:
-        return [replace(trial, why="no gain") for trial in trials]
+        return [_without_gain(trial) for trial in trials]
     judged = _judged(trials[best - 1], held_out, how)
     return [judged if i == best else replace(t, why=f"less than {judged.rule.words}") for i, t in enumerate(trials, 1)]
 
@@ -287,7 +287,7 @@ def _filling(value: int, name: str, chosen: LabelRule | None, found: Sequence[Fi
     low, high = bootstrap_means(gains[:, None], how.samples, how.level, how.seed)
     trial = _trial(value, rule, pairs[:, 0], pairs[:, 1], (low[0], high[0]))
     if trial.gain <= 0:
-        return replace(trial, why="no gain")
+        return _without_gain(trial)
     return _judged(trial, gains, how)  # one rule is no choice among many: nothing has to be held out
 
 
@@ -298,6 +298,10 @@ def _trial(
     low, high = map(float, ends)
     means = (float(before.mean()), float(after.mean()))
     return Trial(value, rule.name, rule, len(gains), *means, low, high, int((gains > 0).sum()), int((gains < 0).sum()))
+
+
+def _without_gain(trial: Trial) -> Trial:
+    return replace(trial, why="hurts" if trial.high < 0 else "within noise: no gain")
 
 
 def _judged(trial: Trial, held_out: NDArray[np.float64], how: Bootstrap) -> Trial:
@@ -311,8 +315,10 @@ def _judged(trial: Trial, held_out: NDArray[np.float64], how: Bootstrap) -> Tria
         why = "kept"
     elif not enough:
         why = f"not kept: {trial.n} cases, fewer than {LEAST_CASES}"
+    elif high < 0:
+        why = "hurts: the held-out gain is below 0"
     else:
-        why = "not kept: the interval of the held-out gain reaches 0"
+        why = "within noise: the interval of the held-out gain reaches 0"
     return replace(trial, held_out=mean, held_low=low, held_high=high, kept=kept, why=why)
 
 

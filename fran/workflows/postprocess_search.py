@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fran.errors import CasesFailed, ConfigError, SettingProblem, StoreError
+from fran.errors import CasesFailed, ConfigError, SettingProblem, StoreError, counted
 from fran.io.files import read_json, write_json
 from fran.labels import LabelScheme, Remapping
 from fran.projects.mask_labels import LabelRule, adopt_rules, read_rules
@@ -20,7 +20,7 @@ from fran.workflows.entry import Job, run_verb
 from fran.workflows.model_sources import ModelSources
 from fran.workflows.predictors import segmenter
 from fran.workflows.projects import existing_project
-from fran.workflows.schema import InferConfig, PostprocessSearchConfig, label_names
+from fran.workflows.schema import InferConfig, PostprocessSearchConfig, PredictConfig, label_names
 from fran.workflows.terminal import counting, say, show_table
 
 if TYPE_CHECKING:
@@ -71,14 +71,19 @@ def postprocess_search(job: Job[PostprocessSearchConfig]) -> None:
         trials = search_rules(found.cases, found.names, how, config.num_processes, on_case=on_case)
     rules = kept_rules(trials)
     table, kept = write_trials(trials, rules, found.folder)
+    say(_verdict(rules))
     show_table(found.title, *rows_of(trials))
     say(f"\nwritten: {table} (everything that was tried) and {kept}")
-    if not rules:
-        say("no rule surely helps: predictions are best left as they are")
     if found.project is not None and config.adopt:
         _adopt(found.project, trials, rules, kept)
     elif rules:
         say(f"next: fran infer … postprocess={kept}   or: fran postprocess rules={kept} input=… output=…")
+
+
+def _verdict(rules: Mapping[int, LabelRule]) -> str:
+    if not rules:
+        return "no rule surely helps: predictions are best left as they are"
+    return f"{counted(len(rules), 'rule')} kept: {'; '.join(f'{rule.name} {rule.words}' for rule in rules.values())}"
 
 
 def check(config: PostprocessSearchConfig) -> list[SettingProblem]:
@@ -216,7 +221,7 @@ def _case(row: CaseRow, pred: Path, run: RunRecord, meta: dict[str, Any], labels
 
 
 def _infer_config(config: PostprocessSearchConfig, run: RunRecord) -> InferConfig:
-    same = ("paths", "project", "mirror", "device", "precision", "overlap", "tile_batch", "ram", "vram")
+    same = ("paths", "project", *(item.name for item in fields(PredictConfig)))
     return InferConfig(runs=[run.name], input="", **{name: getattr(config, name) for name in same})
 
 
