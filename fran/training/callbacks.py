@@ -129,18 +129,16 @@ def keep_rows_before(path: Path, epoch: int, columns: list[str]) -> None:
 
 
 class BudgetEnd(Callback):
-    """Stop when the time is up, validate the last epoch whatever the interval, stop early when asked.
+    """Stop when the time is up, and validate the last epoch whatever the interval.
 
     A validation after which no time for steps would be left is put off to the end.
 
     Args:
         budget: of the training.
-        early_stopping_epochs: epochs without a rise of `val/dice` after which to stop, 0 for never.
-        files: knows the best epoch.
     """
 
-    def __init__(self, budget: Budget, early_stopping_epochs: int, files: RunFiles) -> None:
-        self.budget, self.early_stopping_epochs, self.files = budget, early_stopping_epochs, files
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
         self.reason = "max_epochs"
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -168,11 +166,33 @@ class BudgetEnd(Callback):
         elif late and trainer.is_last_batch and trainer.current_epoch + 1 != trainer.max_epochs:
             trainer.check_val_every_n_epoch = NEVER
 
+
+class EarlyStop(Checkpoint):
+    """Stop after a validation when `val/dice` has not risen for some epochs.
+
+    A `Checkpoint`, and given after `RunFiles`, so that Lightning calls it when the validation has been taken in.
+
+    Args:
+        epochs: without a rise after which to stop.
+        files: knows the best epoch.
+        end: is told why the training ended.
+    """
+
+    def __init__(self, epochs: int, files: RunFiles, end: BudgetEnd) -> None:
+        self.epochs, self.files, self.end = epochs, files, end
+        self._validated = False
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """This epoch may be the last."""
+        self._validated = True
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop when nothing has improved for long."""
-        waited = trainer.current_epoch - self.files.best_epoch
-        if self.early_stopping_epochs and self.files.best_epoch >= 0 and waited >= self.early_stopping_epochs:
-            self.reason, trainer.should_stop = "early_stopping", True
+        """Stop when nothing has improved for long; a training that ends by itself keeps that reason."""
+        validated, self._validated = self._validated, False
+        if not validated or trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs:
+            return
+        if self.files.best_epoch >= 0 and trainer.current_epoch - self.files.best_epoch >= self.epochs:
+            self.end.reason, trainer.should_stop = "early_stopping", True
 
 
 def validate_now(trainer: pl.Trainer) -> None:

@@ -18,7 +18,7 @@ from fran.errors import FranError
 from fran.io.checkpoint import BEST, LAST
 from fran.networks.build import build_network
 from fran.training.alarms import Alarms
-from fran.training.callbacks import BudgetEnd, PlateauRate, RunFiles, metric_columns
+from fran.training.callbacks import BudgetEnd, EarlyStop, PlateauRate, RunFiles, metric_columns
 from fran.training.case_tables import CaseTables
 from fran.training.ema import WeightAverage
 from fran.training.finetune import check_unseen, start_from
@@ -82,17 +82,20 @@ def fit(
     module = make_module(spec, network, budget, data, meta["init"].get("carried", ()))
     columns = metric_columns(spec.label_names, with_nsd=settings.val_nsd_mm is not None)
     files = RunFiles(spec.run_folder, columns, budget)
-    end = BudgetEnd(budget, settings.early_stopping_epochs, files)
-    # BudgetEnd reads what RunFiles wrote in the epoch before: a stop one epoch late saves an order between callbacks
+    end = BudgetEnd(budget)
     own: list[Callback] = [CheckpointState(meta, budget), end, files, CaseTables(spec.run_folder, files)]
     devices = n_devices(settings.devices, accelerator)
     own.insert(1, last_validation(budget, data, settings.val_overlap, devices * n_nodes()))
     precision = resolve_precision(settings.precision, accelerator)
+    if settings.precision not in ("auto", precision):
+        log.warning("trainer.precision=%s: a CPU does not train in fp16; it is %s", settings.precision, precision)
     own.append(Alarms(spec.run_folder, settings, accelerator, precision, falls=spec.init_from is None))
     if settings.optimiser.schedule == "plateau":
         own.append(PlateauRate(module.plateau))
     if settings.ema_decay:
         own.append(WeightAverage(settings.ema_decay))
+    if settings.early_stopping_epochs:
+        own.append(EarlyStop(settings.early_stopping_epochs, files, end))
     own.append(StopOnSignal(request, spec.run_folder / LAST, go_on(spec)))
     if settings.progress:
         own.append(ProgressLine(budget))

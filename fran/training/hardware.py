@@ -29,8 +29,11 @@ def resolve_accelerator(accelerator: str) -> str:
 
 
 def resolve_precision(precision: str, accelerator: str) -> str:
-    """Lightning's precision for "auto": bf16-mixed where the hardware computes in it, else 32-true."""
-    if precision != "auto":
+    """Lightning's precision for "auto": bf16-mixed where the hardware computes in it, else 32-true.
+
+    A CPU does not train in fp16: there "16-mixed" is "auto".
+    """
+    if precision != "auto" and (precision, accelerator) != ("16-mixed", "cpu"):
         return precision
     if accelerator == "gpu":
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -24,12 +25,23 @@ from fran.training.settings import LossSettings, OptimiserSettings
 from fran.training.validation import predict_channels
 
 Vox = tuple[int, int, int]
-LOSS_WINDOW = 20
+#: Losses and norms of gradients that are looked at together on devices where each look waits for the device.
+WINDOW, QUEUED = 40, ("cuda",)
+FP16 = "16-mixed"
 EPOCH_LOSS = "fran_epoch_loss"
 
 
 class LossNotFinite(FranError):
-    """The loss became infinite or NaN."""
+    """The loss, or the norm of its gradient, became infinite or NaN."""
+
+
+class Figure(NamedTuple):
+    """A loss or a norm of a gradient that has not been looked at yet, and of which step."""
+
+    name: str
+    value: Tensor
+    cases: list[str]
+    step: int
 
 
 @dataclass
@@ -126,7 +138,8 @@ class SegmentationModule(pl.LightningModule):
         self.carried = frozenset(carried)
         self.pace = Pace.begin()
         self.epoch_loss = LossMean()
-        self._recent: list[tuple[Tensor, list[str]]] = []
+        self._recent: list[Figure] = []
+        self._cases: list[str] = []
 
     def forward(self, image: Tensor) -> Any:
         """Output of the network."""
@@ -135,13 +148,17 @@ class SegmentationModule(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """One optimiser; the learning rate is set at each step from the progress."""
         # a fused optimiser unscales gradients itself, which excludes clipping under fp16
-        fused = self.trainer.precision != "16-mixed"
+        fused = self.trainer.precision != FP16
         return make_optimiser(self.network, self.optimiser, carried=self.carried, fused=fused)
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
-        """Limit the norm of the gradient; Lightning's own way refuses fused optimisers even under bf16."""
-        if self.optimiser.clip_norm:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.optimiser.clip_norm)
+        """Limit the norm of the gradient, and look at it: the weights of a step with an infinite one would be NaN.
+
+        Lightning's own way refuses fused optimisers even under bf16.
+        """
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.optimiser.clip_norm or math.inf)
+        if self.trainer.precision != FP16:  # under which the gradient scaler leaves such a step out
+            self._look_at("gradient's norm", norm)
 
     def on_before_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Stop the clock that counts waiting for data."""
@@ -182,9 +199,8 @@ class SegmentationModule(pl.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Loss of one batch."""
         loss: Tensor = self.loss(self(batch[keys.IMAGE]), batch[keys.LM], batch.get(keys.ANNOTATED))
-        self._recent.append((loss.detach(), batch[keys.CASE_ID]))
-        if not loss.is_cuda or len(self._recent) >= LOSS_WINDOW:
-            self.check_losses()
+        self._cases = batch[keys.CASE_ID]
+        self._look_at("loss", loss.detach())
         self.epoch_loss.add(loss.detach())
         return loss
 
@@ -196,7 +212,7 @@ class SegmentationModule(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the pace and the learning rate."""
-        self.check_losses()
+        self.check_finite()
         if not self.epoch_loss.logged:  # resumed within the validation: the last batch was another process's
             self._log_loss()
         self.epoch_loss = LossMean()
@@ -209,7 +225,8 @@ class SegmentationModule(pl.LightningModule):
         self.log("train/loss", mean, on_step=False, on_epoch=True, sync_dist=True, batch_size=1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the losses of an unfinished epoch, the mean over the processes."""
+        """Add the losses of an unfinished epoch, the mean over the processes; nothing is saved after a NaN."""
+        self.check_finite()
         total = torch.as_tensor(self.epoch_loss.total, dtype=torch.float64)
         if self.trainer.world_size > 1:
             total = self.trainer.strategy.reduce(total.to(self.device), reduce_op="mean")
@@ -219,19 +236,24 @@ class SegmentationModule(pl.LightningModule):
         """Inverse of `on_save_checkpoint`."""
         self.epoch_loss = LossMean(**checkpoint.get(EPOCH_LOSS, {}))
 
-    def check_losses(self) -> None:
-        """Raise `FranError` when a loss since the last check was not finite.
+    def _look_at(self, name: str, value: Tensor) -> None:
+        self._recent.append(Figure(name, value, self._cases, self.global_step))
+        if value.device.type not in QUEUED or len(self._recent) >= WINDOW:
+            self.check_finite()
 
-        On a GPU losses are looked at in groups, for each look waits for the device. Under fp16 single ones are
-        expected: the gradient scaler skips them.
+    def check_finite(self) -> None:
+        """Raise `LossNotFinite` when a loss or a gradient since the last check was not finite.
+
+        On a GPU they are looked at in groups, for each look waits for the device, and before each checkpoint. Under
+        fp16 single losses are expected, the gradient scaler skips their steps: a whole group of them is too many.
         """
-        recent, self._recent = self._recent, []
-        if not recent:
+        scaled = self.trainer.precision == FP16
+        if not self._recent or (scaled and len(self._recent) < WINDOW):
             return
-        bad = (~torch.stack([loss for loss, _ in recent]).isfinite()).tolist()
-        if all(bad) if self.trainer.precision == "16-mixed" else any(bad):
-            value, cases = recent[bad.index(True)]
-            raise LossNotFinite(_loss_message(float(value), cases, self.global_step, self.optimiser.lr))
+        recent, self._recent = self._recent, []
+        bad = (~torch.stack([figure.value for figure in recent]).isfinite()).tolist()
+        if all(bad) if scaled else any(bad):
+            raise LossNotFinite(_loss_message(recent[bad.index(True)], self.optimiser.lr))
 
     def on_validation_epoch_start(self) -> None:
         """Forget the former validation."""
@@ -274,10 +296,11 @@ def loss_terms(loss: LossSettings) -> Terms:
     )
 
 
-def _loss_message(value: float, cases: Sequence[str], step: int, lr: float) -> str:
+def _loss_message(figure: Figure, lr: float) -> str:
     return (
-        f"training stopped: the loss became {value} at step {step}, batch of cases {', '.join(cases)}."
+        f"training stopped: the {figure.name} became {float(figure.value)} at step {figure.step}, batch of cases"
+        f" {', '.join(figure.cases)}."
         f" Likely causes: the learning rate is too high (trainer.optimiser.lr={lr:g}; try a tenth of it), fp16 overflow"
         " (trainer.precision=bf16-mixed or 32-true), or damaged intensities in one of these cases."
-        " The last checkpoint was written before this and can be resumed."
+        " Checkpoints of the run were written before this and can be resumed."
     )

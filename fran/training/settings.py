@@ -42,7 +42,7 @@ class TrainerSettings:
         accelerator: "auto", "cpu", "gpu" or another that Lightning knows.
         devices: number of devices, 1 unless several are wanted; -1 for all.
         strategy: Lightning's strategy for several devices.
-        num_workers: loader processes; -1 chooses.
+        num_workers: loader processes; -1 takes none on a CPU, on a GPU one for each core of its share but one.
         threads: CPU threads of torch, 0 leaves them.
         val_every_n_epochs: epochs between validations; the last epoch is always validated. 0 switches validation off.
         max_val_cases: validate on that many cases, 0 for all.
@@ -59,7 +59,7 @@ class TrainerSettings:
         channels_last: memory layout channels_last_3d.
         compile: torch.compile the network.
         ema_decay: validate and export an average of the weights over about 1 / (1 - ema_decay) steps; 0 for none.
-        early_stopping_epochs: stop when val/dice has not risen for so many epochs, 0 for never.
+        early_stopping_epochs: stop after a validation when val/dice has not risen for so many epochs, 0 for never.
         progress: show a progress line.
         optimiser: see `OptimiserSettings`.
         loss: see `LossSettings`.

@@ -16,7 +16,7 @@ HELP = "fran --help"
 LEFT_OUT = {"decisions.md", "legacy.md", "from_nnunet.md"}
 
 PROGRAMS = (
-    "fran|python|pip|make|git|cd|source|export|srun|sbatch|mlflow|sort|cat|cp|mkdir|ray|docker|curl|ssh-add|apt-get"
+    "fran|python|pip|make|git|cd|source|export|srun|sbatch|mlflow|awk|cat|cp|mkdir|ray|docker|curl|ssh-add|apt-get"
 )
 SHELL_LINE = re.compile(rf"(\$ |(?:{PROGRAMS})\b(?! = |:)|\.venv/bin/|[A-Z_]+=\S+ )")
 # a line of any block that begins like this is a command, whatever the block is

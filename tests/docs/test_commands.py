@@ -68,7 +68,7 @@ OTHERS = {
     r"mlflow server ": "runs until it is stopped; tests/tracking/test_server.py starts one on PostgreSQL",
     r"pip install ['\"]fran\[": "an extra of pyproject.toml, as is tested below",
     r"ray (start|stop|status|get-auth-token)\b": "a cluster of several machines",
-    r"sort -t, .* \| head$": "reads cases.csv, whose columns tests/training/test_case_tables.py checks",
+    r"awk -F, .* \| sort -t, .* \| head$": "reads cases.csv, whose columns tests/training/test_case_tables.py checks",
 }
 # what stands for a reader's own words
 STANDS_FOR = (

@@ -3,6 +3,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from torch import nn
 from fran.errors import ConfigError, FranError, StoreError
 from fran.io.checkpoint import read_checkpoint, read_model
 from fran.networks.build import build_network
+from fran.training import module
 from fran.training.fit import fit
 from fran.training.settings import AugmentationSettings, LossSettings, TrainerSettings
 
@@ -37,10 +40,14 @@ class Recorder(Callback):
     ("steps", "least"), [(100, 0.9), pytest.param(300, 0.95, marks=pytest.mark.slow)], ids=["learnt", "by_heart"]
 )
 def test_two_cases_are_learnt(make_spec, steps, least):
-    """Overfit: the cheapest proof that crops, labels, loss and network fit together."""
+    """Overfit: the cheapest proof that crops, labels, loss and network fit together.
+
+    Its time is asserted too: a check that takes longer than three minutes is not made before each change.
+    """
     spec = make_spec(TINY, train=2, max_epochs=1, steps_per_epoch=steps, fg_fraction=0.8)
     ids = spec.data.train_ids
     result = fit(spec)
+    assert result.elapsed_s < 180
     from fran.augmentation.normalise import normalise_stored
     from fran.data.crops import CaseDataset, collate
     from fran.data.source import CaseSource
@@ -105,11 +112,34 @@ def test_checkpoint_describes_the_model_as_plain_data(make_spec):
     build_network(model.meta["network"]).load_state_dict(model.state_dict)
 
 
-def test_early_stopping(make_spec):
-    spec = make_spec(max_epochs=40, early_stopping_epochs=2, lr=1e-12, steps_per_epoch=1)
+@pytest.mark.parametrize(
+    ("every", "patience", "dices", "epochs", "validated"),
+    [
+        (1, 1, [0.1, 0.2, 0.3, 0.4, 0.5], 5, [0, 1, 2, 3, 4]),  # it rises: never
+        (1, 2, [0.3, 0.4, 0.2, 0.3], 4, [0, 1, 2, 3]),
+        (3, 3, [0.1, 0.2, 0.2], 9, [2, 5, 8]),  # the second is the best: not stopped there
+        (3, 1, [0.3, 0.2], 6, [2, 5]),  # between validations nothing is known
+    ],
+)
+def test_early_stopping_waits_for_validations_without_a_rise(
+    make_spec, monkeypatch, every, patience, dices, epochs, validated
+):
+    coming = iter(dices)
+    figures = module.figures_of
+    monkeypatch.setattr(module, "figures_of", lambda *a, **k: {**figures(*a, **k), "val/dice": next(coming)})
+    rises = dices == sorted(set(dices))
+    spec = make_spec(
+        max_epochs=epochs if rises else 12,
+        early_stopping_epochs=patience,
+        val_every_n_epochs=every,
+        steps_per_epoch=1,
+        max_val_cases=1,
+    )
     result = fit(spec)
-    assert result.stopped_by == "early_stopping"
-    assert result.epochs < 10
+    assert (result.epochs, result.stopped_by) == (epochs, "max_epochs" if rises else "early_stopping")
+    with (spec.run_folder / "metrics.csv").open() as stream:
+        found = {int(row["epoch"]): float(row["val/dice"]) for row in csv.DictReader(stream) if row["val/dice"]}
+    assert found == dict(zip(validated, dices, strict=True)), "the last epoch is a validated one"
 
 
 def test_plateau_lowers_the_rate_and_goes_on_after_a_resume(make_spec):
@@ -148,14 +178,14 @@ def test_no_validation(make_spec):
 
 
 class Explodes(nn.Module):
-    def __init__(self):
+    def __init__(self, after=4):
         super().__init__()
         self.conv = nn.Conv3d(1, 3, 1)
-        self.calls = 0
+        self.calls, self.after = 0, after
 
     def forward(self, image):
         self.calls += 1
-        return self.conv(image) * (float("nan") if self.calls > 4 else 1.0)
+        return self.conv(image) * (float("nan") if self.calls > self.after else 1.0)
 
 
 def test_nan_loss_stops_with_cases_and_causes(make_spec):
@@ -165,6 +195,49 @@ def test_nan_loss_stops_with_cases_and_causes(make_spec):
     kept = read_checkpoint(spec.run_folder / "last.ckpt")
     assert kept["global_step"] == 3
     assert all(torch.isfinite(w).all() for w in kept["state_dict"].values())
+
+
+class InfiniteGradient(torch.autograd.Function):
+    """The image itself; its gradient is infinite where that is asked for."""
+
+    @staticmethod
+    def forward(ctx, image, infinite):
+        ctx.infinite = infinite
+        return image.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * math.inf if ctx.infinite else gradient, None
+
+
+class Overflows(Explodes):
+    """A finite loss whose gradient is infinite, in the sixth step: the last one of an epoch."""
+
+    def forward(self, image):
+        self.calls += self.training
+        return InfiniteGradient.apply(self.conv(image), self.training and self.calls == 6)
+
+
+@pytest.mark.parametrize("queued", [(), ("cpu",)], ids=["looked at once", "looked at in groups, as on a GPU"])
+@pytest.mark.parametrize("asked", [False, True], ids=["end of an epoch", "signal"])
+def test_an_infinite_gradient_gets_into_no_checkpoint(make_spec, monkeypatch, queued, asked):
+    """Neither into that of the epoch, nor into that of a signal in the same step."""
+    monkeypatch.setattr(module, "QUEUED", queued)
+
+    class Terminate(Callback):
+        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+            if asked and trainer.global_step == 5:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    spec = make_spec(max_epochs=3, steps_per_epoch=5 if asked else 3)
+    with pytest.raises(
+        FranError, match=r"the gradient's norm became (inf|nan) at step 5, batch of cases case\d, case\d"
+    ):
+        fit(spec, Overflows(), callbacks=[Terminate()])
+    kept = read_checkpoint(spec.run_folder / "last.ckpt")
+    assert kept["global_step"] == (5 if asked else 3)
+    assert all(torch.isfinite(w).all() for w in kept["state_dict"].values())
+    assert fit(spec, Explodes(after=99), resume=spec.run_folder).stopped_by == "max_epochs"
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
@@ -177,6 +250,21 @@ def test_precisions_and_optimisers_lower_the_loss(make_spec, precision, name):
     with (spec.run_folder / "metrics.csv").open() as stream:
         losses = [float(r["train/loss"]) for r in csv.DictReader(stream)]
     assert losses[1] < losses[0]
+
+
+def test_fp16_on_a_cpu_is_another_precision_and_said(make_spec, monkeypatch, caplog):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
+    spec = make_spec(max_epochs=1, steps_per_epoch=1, precision="16-mixed", val_every_n_epochs=0)
+    seen = []
+
+    class Precision(Callback):
+        def on_train_start(self, trainer, module):
+            seen.append(trainer.precision)
+
+    fit(spec, callbacks=[Precision()])
+    assert seen == ["32-true"]
+    assert "trainer.precision=16-mixed: a CPU does not train in fp16; it is 32-true" in caplog.text
+    assert not (spec.run_folder / "alarms.json").exists()
 
 
 def test_bad_patch_fails_before_any_work(make_spec):

@@ -78,7 +78,8 @@ def test_auto_precision_needs_the_hardware(monkeypatch):
     assert resolve_precision("auto", "cpu") == "32-true"
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
     assert resolve_precision("auto", "cpu") == "bf16-mixed"
-    assert resolve_precision("16-mixed", "cpu") == "16-mixed"
+    assert resolve_precision("16-mixed", "cpu") == "bf16-mixed", "a CPU does not train in fp16"
+    assert resolve_precision("16-mixed", "gpu") == "16-mixed"
 
 
 def test_accelerator(monkeypatch):
