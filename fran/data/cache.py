@@ -49,7 +49,9 @@ def volumes_bytes(shapes: Iterable[Vox], label_bytes: int) -> int:
     return sum(math.prod(shape) for shape in shapes) * (2 + label_bytes)
 
 
-def choose_cache(wanted: str, train_bytes: int, val_bytes: int, device_free: int, ram_free: int) -> CacheChoice:
+def choose_cache(
+    wanted: str, train_bytes: int, val_bytes: int, device_free: int, ram_free: int, sample_bytes: int = 0
+) -> CacheChoice:
     """`wanted`, or the next best where it does not fit: the device, then memory, then files.
 
     Args:
@@ -58,16 +60,17 @@ def choose_cache(wanted: str, train_bytes: int, val_bytes: int, device_free: int
         val_bytes: of all validation volumes, which memory holds too.
         device_free: bytes that data may take on the device.
         ram_free: bytes that data may take in memory.
+        sample_bytes: of the foreground samples, which memory holds beside either.
 
     Example:
         >>> choose_cache("device", 900, 100, device_free=500, ram_free=2000).kind
         'ram'
     """
-    both = train_bytes + val_bytes
+    both = train_bytes + val_bytes + sample_bytes
     needs = f"the training cases take {_gb(train_bytes)}, with validation {_gb(both)}"
     refused = ""
     if wanted == "device":
-        if train_bytes <= device_free:
+        if train_bytes <= device_free and sample_bytes <= ram_free:
             says = f"{_gb(train_bytes)} of training cases on the device, crops are cut there, no loader process"
             return CacheChoice("device", f"trainer.cache=device: {says}")
         refused = f"the device has {_gb(device_free)} for data; "

@@ -77,6 +77,7 @@ class CropDataModule(pl.LightningDataModule):
         cache: "none", "ram" or "device", see `fran.data.cache`; decided in `setup`, when the device is known.
         max_val_cases: validate on that many cases spread over `val_ids`, 0 for all.
         on_gpu: batches go to a GPU, so pinned memory helps.
+        ranks: processes of the training on this machine, each with its own cases and loader processes.
         margins: what the augmentation draws in from around a patch, see `CropDataset`.
         artefacts: changes single crops, see `fran.data.artefacts`.
         case_weights: case id to how often it is drawn, see `fran.data.sampling`.
@@ -101,6 +102,7 @@ class CropDataModule(pl.LightningDataModule):
         cache: str = "none",
         max_val_cases: int = 0,
         on_gpu: bool = False,
+        ranks: int = 1,
         margins: Callable[[int, Vox], tuple[Vox, Vox] | None] | None = None,
         artefacts: Artefacts | None = None,
         case_weights: Mapping[str, float] | None = None,
@@ -114,8 +116,8 @@ class CropDataModule(pl.LightningDataModule):
             found = f"{batch_size} and {steps_per_epoch}"
             raise ConfigError(f"batch_size and steps_per_epoch: expected at least 1, found {found}")
         self.data, self.batch_size, self.steps_per_epoch = data, batch_size, steps_per_epoch
-        self.workers = resolve_workers(num_workers, on_gpu=on_gpu)
-        self.on_gpu = on_gpu
+        self.workers = resolve_workers(num_workers, on_gpu=on_gpu, ranks=ranks)
+        self.on_gpu, self.ranks = on_gpu, ranks
         # loaders draw a seed for their workers; from torch's own generator that would shift the network's dropout
         self.generator = torch.Generator().manual_seed(seed)
         manifest = Manifest.load(data.manifest)
@@ -138,9 +140,12 @@ class CropDataModule(pl.LightningDataModule):
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         source, cases = self.crops.source, self.cases.source if self.cases is not None else None
         train_bytes, val_bytes = source.bytes(on_device=self.cache == "device"), cases.bytes() if cases else 0
-        chosen = choose_cache(self.cache, train_bytes, val_bytes, room_on(device), room_in_memory())
+        samples, memory = source.foreground_bytes(), room_in_memory() // self.ranks
+        # a GPU is a process's own, the memory of a CPU is not
+        on_device = room_on(device) if device.type == "cuda" else memory
+        chosen = choose_cache(self.cache, train_bytes, val_bytes, on_device, memory, samples)
         log.log(logging.WARNING if chosen.less else logging.INFO, chosen.says)
-        source.hold(chosen.kind, device)
+        source.hold(chosen.kind, device, foreground=True)
         if cases is not None:
             cases.hold("ram" if chosen.kind == "ram" else "none", device)
         if self.crops.case_shares is not None:
@@ -215,17 +220,18 @@ def begun(trainer: pl.Trainer) -> tuple[int, int]:
     return epoch.processed, batches  # type: ignore[attr-defined]
 
 
-def resolve_workers(num_workers: int, *, on_gpu: bool) -> int:
-    """Loader processes for `num_workers`, where -1 means: choose.
+def resolve_workers(num_workers: int, *, on_gpu: bool, ranks: int = 1) -> int:
+    """Loader processes of one of `ranks` processes for `num_workers`, where -1 means: choose.
 
-    A crop costs about a millisecond, so on a CPU, which the network keeps busy, none are started.
+    A crop costs about a millisecond, so on a CPU, which the network keeps busy, none are started. On a GPU it is a
+    process for each core of this process's share but one.
     """
     if num_workers < AUTO:
         raise ConfigError(f"trainer.num_workers: expected -1 (automatic) or more, found {num_workers}")
     if num_workers != AUTO:
         return num_workers
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(MAX_AUTO_WORKERS, usable - 1) if on_gpu else 0
+    return min(MAX_AUTO_WORKERS, max(0, usable // ranks - 1)) if on_gpu else 0
 
 
 def spread(ids: Sequence[str], limit: int) -> tuple[str, ...]:

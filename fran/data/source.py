@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fran.augmentation.normalise import window_for
 from fran.data.cache import CACHES, volumes_bytes
 from fran.errors import CaseProblem, CasesFailed, ConfigError, DataError, choices
-from fran.io.casefile import CaseReader
+from fran.io.casefile import MAX_FG_INDICES, CaseMeta, CaseReader
 from fran.io.manifest import Manifest
 from fran.labels import LabelScheme
 
@@ -77,6 +77,7 @@ class CaseSource:
         self._recent: OrderedDict[str, None] = OrderedDict()
         self._foreground: OrderedDict[tuple[str, int], NDArray[np.generic]] = OrderedDict()
         self._volumes: dict[str, Arrays] = {}
+        self._metas: dict[str, CaseMeta] = {}
         self._last: tuple[str, Arrays] | None = None
         self._minimum: dict[str, float] = {}
 
@@ -89,7 +90,7 @@ class CaseSource:
 
     def window(self, case_id: str) -> NDArray[np.float32]:
         """(6,) slope, inter, lo, hi, mean, std, see `fran.keys.WINDOW`."""
-        entry, meta = self.manifest.cases[case_id], self.reader(case_id).meta
+        entry, meta = self.manifest.cases[case_id], self._meta(case_id)
         window = window_for(entry.modality, entry.intensity, self.properties)
         return np.array([meta.slope, meta.inter, *window.as_tuple()], dtype=np.float32)
 
@@ -140,7 +141,7 @@ class CaseSource:
             stored = [v for v in self.manifest.cases[case_id].labels if table[v] == channel]
             found = [self.reader(case_id).fg_indices(value) for value in stored]
             self._foreground[key] = np.concatenate(found) if found else np.empty((0, 3), np.int16)
-            if len(self._foreground) > MAX_CACHED_FOREGROUND:
+            if self.cache == "none" and len(self._foreground) > MAX_CACHED_FOREGROUND:
                 self._foreground.popitem(last=False)
         self._foreground.move_to_end(key)
         return self._foreground[key]
@@ -153,7 +154,7 @@ class CaseSource:
     def boxes(self, case_id: str, channel: int) -> list[tuple[Vox, Vox]]:
         """(first voxel, one past the last voxel) of each stored label that is one channel."""
         table = self._table_of(case_id)
-        return [box for value, box in self.reader(case_id).meta.bboxes.items() if table[value] == channel]
+        return [box for value, box in self._meta(case_id).bboxes.items() if table[value] == channel]
 
     def channels_present(self, case_id: str) -> list[int]:
         """Foreground channels with at least one voxel in the case."""
@@ -176,14 +177,35 @@ class CaseSource:
             self._readers[self._recent.popitem(last=False)[0]].close()
         return self._readers[case_id]
 
-    def hold(self, cache: str, device: torch.device) -> None:
-        """Keep all volumes in "ram", so that forked workers share one copy, or on the "device"."""
+    def _meta(self, case_id: str) -> CaseMeta:
+        """What the case's file says besides voxels; kept with the volume where that is kept."""
+        if self.cache == "none":
+            return self.reader(case_id).meta
+        if case_id not in self._metas:
+            self._metas[case_id] = self.reader(case_id).meta
+        return self._metas[case_id]
+
+    def hold(self, cache: str, device: torch.device, *, foreground: bool = False) -> None:
+        """Keep all volumes in "ram", so that forked workers share one copy, or on the "device".
+
+        With `foreground` its samples are kept too, in memory: no file is opened for a crop any more.
+        """
         self.cache, self.device = cache, device
         for case_id in self.case_ids if cache != "none" else ():
             self.volume(case_id)
+            self._meta(case_id)
+            for channel in self.channels_present(case_id) if foreground and self.has_foreground_samples else ():
+                self.foreground(case_id, channel)
+
+    def foreground_bytes(self) -> int:
+        """What `hold` takes in memory for the samples of the foreground, at most."""
+        if not self.has_foreground_samples:
+            return 0
+        counts = (n for case_id in self.case_ids for n in self.manifest.cases[case_id].labels.values())
+        return sum(min(n, MAX_FG_INDICES) for n in counts) * 3 * np.dtype(np.int16).itemsize
 
     def bytes(self, *, on_device: bool = False) -> int:
-        """What `hold` takes."""
+        """What `hold` takes for the volumes."""
         label_bytes = 1 if self._table.dtype == np.uint8 else (4 if on_device else 2)
         return volumes_bytes((self.shape(case_id) for case_id in self.case_ids), label_bytes)
 

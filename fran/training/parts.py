@@ -58,6 +58,7 @@ def make_datamodule(spec: TrainSpec, *, on_gpu: bool) -> CropDataModule:
         datasource_weights=settings.datasource_sampling_weights,
         max_val_cases=settings.max_val_cases,
         on_gpu=on_gpu,
+        ranks=n_devices(settings.devices, "gpu" if on_gpu else "cpu"),
         margins=augmentation_of(spec).margins,
         artefacts=Artefacts(spec.augmentation.transforms) if spec.augmentation.transforms else None,
     )

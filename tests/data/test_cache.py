@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fran import keys
 from fran.augmentation.batched import BatchAugmentation
 from fran.augmentation.settings import AugmentationSettings
+from fran.data import datamodule, source
 from fran.data.cache import CACHES, choose_cache, room_in_memory, room_on, volumes_bytes
 from fran.data.crops import CropDataset
 from fran.data.datamodule import CropDataModule, DataSpec
@@ -46,17 +47,44 @@ def test_every_cache_gives_the_same_batches(data, patch):
     assert all(same(batches(cache, workers), read) for cache, workers in (("ram", 0), ("ram", 2), ("device", 2)))
 
 
-def test_crops_of_a_device_are_cut_there_without_loader_processes(data, monkeypatch):
+@pytest.mark.parametrize("samples", [True, False], ids=["samples of the foreground", "boxes alone"])
+@pytest.mark.parametrize("cache", ["ram", "device"])
+def test_kept_cases_open_no_file_for_a_crop(data, monkeypatch, cache, samples):
+    monkeypatch.setattr(source, "MAX_CACHED_FOREGROUND", 1)
+    monkeypatch.setattr(CaseSource, "has_foreground_samples", samples)
+    expected = list(module(data, "none", num_workers=0).train_dataloader())
+    made = module(data, cache, num_workers=0)
+    monkeypatch.setattr(CaseSource, "reader", None)
+    assert same(list(made.train_dataloader()), expected)
+
+
+def test_crops_of_a_device_are_cut_there_without_loader_processes(data):
     made = module(data, "device", num_workers=2)
     loader = made.train_dataloader()
     assert (loader.num_workers, loader.pin_memory) == (0, False)
-    monkeypatch.setattr(CaseSource, "reader", None)  # no file is opened any more
-    monkeypatch.setattr(CaseSource, "window", lambda self, case_id: np.zeros(6, np.float32))
-    monkeypatch.setattr(CaseSource, "foreground", lambda self, case_id, channel: np.zeros((1, 3), np.int16))
-    assert len(list(loader)) == 6
-    source = made.crops.source
-    assert all(isinstance(array, torch.Tensor) for pair in source._volumes.values() for array in pair)
+    volumes = made.crops.source._volumes.values()
+    assert len(volumes) == 3
+    assert all(isinstance(array, torch.Tensor) for pair in volumes for array in pair)
     assert made.cases is not None and made.cases.source.cache == "none", "validation is read from the files"
+
+
+def test_samples_of_the_foreground_count_as_memory(data, monkeypatch):
+    held = module(data, "ram").crops.source
+    need = held.bytes() + module(data, "ram").cases.source.bytes()
+    kept = sum(array.nbytes for array in held._foreground.values())
+    assert 0 < kept <= held.foreground_bytes()
+    for cache, room in (("ram", need + kept - 1), ("device", kept - 1)):
+        monkeypatch.setattr(datamodule, "room_in_memory", lambda room=room: room)
+        monkeypatch.setattr(datamodule, "room_on", lambda device: 10**9)
+        assert module(data, cache).crops.source.cache == "none"
+
+
+def test_processes_of_a_training_share_the_memory(data, monkeypatch):
+    need = sum(s.bytes() + s.foreground_bytes() for s in (module(data, "ram").crops.source,))
+    need += module(data, "ram").cases.source.bytes()
+    monkeypatch.setattr(datamodule, "room_in_memory", lambda: 3 * need - 1)
+    assert [module(data, "ram", ranks=n).crops.source.cache for n in (1, 2, 3)] == ["ram", "ram", "none"]
+    assert [module(data, "device", ranks=n).crops.source.cache for n in (2, 99)] == ["device", "none"]
 
 
 @given(*[st.integers(0, 10**12)] * 4)
@@ -75,13 +103,13 @@ def test_a_lack_of_memory_is_said_with_figures(data, caplog, monkeypatch):
     need = module(data, "ram").crops.source.bytes()
     assert need == sum(np.prod(s) for s in [(36, 29, 22), (33, 31, 20), (24, 40, 18)]) * 3
     assert "once for all loader processes" in caplog.text
-    monkeypatch.setattr("fran.data.datamodule.room_on", lambda device: need - 1)
-    assert module(data, "device").crops.source.cache == "ram"
+    assert choose_cache("device", need, need, need - 1, 10 * need).says.endswith(
+        "the device has 0.18 MB for data; kept in memory instead"
+    )
+    monkeypatch.setattr(datamodule, "room_in_memory", lambda: need)
+    assert module(data, "ram").crops.source.cache == "none"
     assert caplog.records[-1].levelno == logging.WARNING
-    assert "the device has 0.18 MB for data; kept in memory instead" in caplog.text
-    monkeypatch.setattr("fran.data.datamodule.room_in_memory", lambda: need)
-    assert module(data, "device").crops.source.cache == "none"
-    assert "crops are read from the files instead" in caplog.text
+    assert "memory has 0.18 MB for data; crops are read from the files instead" in caplog.text
 
 
 def test_room_is_less_than_what_the_machine_has():

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
@@ -72,9 +74,11 @@ def test_no_validation_cases(manifest, labels, ct_properties):
     assert CropDataModule(data, PATCH, 1, 1, num_workers=0).val_dataloader() == []
 
 
-def test_workers_and_spread():
+def test_workers_and_spread(monkeypatch):
     assert resolve_workers(-1, on_gpu=False) == 0
     assert resolve_workers(3, on_gpu=True) == 3
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(8), raising=False)
+    assert [resolve_workers(-1, on_gpu=True, ranks=n) for n in (1, 2, 4, 16)] == [7, 3, 1, 0]
     with pytest.raises(ConfigError, match="num_workers"):
         resolve_workers(-2, on_gpu=True)
     assert spread(list("abcdef"), 3) == ("a", "c", "e")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 from dataclasses import replace
 
 import pytest
@@ -112,6 +113,12 @@ def test_every_shipped_loss_falls(make_spec, name):
     fit(spec)
     first, *_, last = losses_of(spec.run_folder)
     assert last < 0.95 * first
+
+
+def test_processes_on_one_machine_share_its_cores(make_spec, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(8), raising=False)
+    found = [make_datamodule(make_spec(devices=n), on_gpu=True) for n in (1, 4)]
+    assert [(data.ranks, data.workers) for data in found] == [(1, 7), (4, 1)]
 
 
 def test_sampling_and_caches_are_those_of_the_settings(make_spec):
