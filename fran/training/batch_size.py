@@ -93,16 +93,20 @@ def trial_step(spec: TrainSpec, device: torch.device, precision: str) -> Callabl
     optimiser = make_optimiser(network, settings.optimiser, fused=precision != "16-mixed")
     layout = torch.channels_last_3d if settings.channels_last else torch.contiguous_format
     network = network.to(memory_format=layout)  # type: ignore[call-overload]  # torch's stubs lack the 3-D layout
+    if settings.compile:
+        network.compile()
 
     def step(batch_size: int) -> None:
         image = torch.randn(batch_size, IN_CHANNELS, *spec.patch_size, device=device).contiguous(memory_format=layout)
         target = torch.randint(n_classes, (batch_size, 1, *spec.patch_size), dtype=torch.uint8, device=device)
-        with _autocast(device, precision):
-            value = loss(network(image), target)
-        value.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad()
+        try:
+            with _autocast(device, precision):
+                value = loss(network(image), target)
+            value.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimiser.step()
+        finally:  # a step that ran out of memory must leave none taken
+            optimiser.zero_grad()
 
     return step
 

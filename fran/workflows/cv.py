@@ -79,6 +79,12 @@ def check(config: CvConfig) -> list[SettingProblem]:
         found.append(SettingProblem("folds", listed, expected))
     if config.fold != 0:
         found.append(SettingProblem("fold", config.fold, f"nothing here; use folds=[{config.fold}], or fran train"))
+    if config.find_batch_size:
+        expected = (
+            "false: all folds have one batch size, which their runs are known by; fran train find_batch_size=true"
+            " says the largest, then trainer.batch_size=<that> here"
+        )
+        found.append(SettingProblem("find_batch_size", True, expected))
     return [*found, *train.check(config)]
 
 

@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from fran.training import batch_size as finder
 
 SMALL = {"_target_": "fran.networks.dynunet.dynunet", "filters": 8, "max_filters": 32}
 CHILD = """
@@ -60,6 +63,30 @@ def test_the_batch_fills_the_limit_and_no_more(make_spec):
     assert not larger, "four fifths of half of the limit: five times as much cannot fit"
     assert patch * batch_size < 600 * 2**20
     assert said.startswith(f"batch size {batch_size} fits on the CPU: ")
+
+
+def test_a_step_without_room_leaves_no_gradients(make_spec, monkeypatch):
+    made = []
+    build = finder.build_network
+    monkeypatch.setattr(finder, "build_network", lambda *a: made.append(build(*a)) or made[0])
+    step = finder.trial_step(make_spec(SMALL), torch.device("cpu"), "32-true")
+
+    def full(*_):
+        assert any(p.grad is not None for p in made[0].parameters())
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        step(1)
+    assert all(p.grad is None for p in made[0].parameters())
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_network_is_tried_as_it_will_be_trained(make_spec, monkeypatch, compiled):
+    compiles = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiles.append(type(self).__name__))
+    finder.trial_step(make_spec(SMALL, compile=compiled), torch.device("cpu"), "32-true")
+    assert len(compiles) == compiled
 
 
 @pytest.mark.slow

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from fran.workflows import infer, score, train
+from fran.workflows import cv, infer, score, train
 from fran.workflows.entry import refusal
-from fran.workflows.schema import InferConfig, PreprocessVerbConfig, ScoreConfig, TrainConfig
+from fran.workflows.schema import CvConfig, InferConfig, PreprocessVerbConfig, ScoreConfig, TrainConfig
 
 H = "# @package _global_\n"
 VERBS: dict[str, tuple[Any, ...]] = {
     "train": (TrainConfig, train.check),
+    "cv": (CvConfig, cv.check),
     "preprocess": (PreprocessVerbConfig, lambda config: ()),
     "infer": (InferConfig, infer.check),
     "score": (ScoreConfig, score.check),
@@ -236,6 +237,7 @@ TRAINING = [
     typed("fold=-1", "number of a fold", verb="train"),
     typed("fold=[0,1]", "number of a fold", verb="train"),
     typed("tracking.uri=file:mlruns", "sqlite:///", verb="train"),
+    typed("find_batch_size=true", "all folds have one batch size", "trainer.batch_size=<that>", verb="cv"),
     typed("spacing=[1,1]|patch_overlap=2|expand_by=-1|fold=-3|mode=l", "5 settings cannot work", verb="train"),
     typed("runs=[]|input=x", "one run at least", verb="infer"),
     typed("runs=[x]", "input: expected a value", verb="infer"),
