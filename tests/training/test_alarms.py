@@ -14,7 +14,7 @@ import torch
 from fran.data.crops import CropDataset
 from fran.errors import FranError
 from fran.training import alarm_rules as rules
-from fran.training import module
+from fran.training import alarms, module
 from fran.training.alarm_rules import Done, LabelHistory
 from fran.training.convolution import convolution_seconds
 from fran.training.fit import fit
@@ -313,6 +313,32 @@ def test_a_label_without_a_case_to_judge_it_is_said_at_the_start(two_sources, tm
     fit(replace(spec, data=replace(spec.data, train_ids=("full0", "half7"), val_ids=val_ids)))
     expected = [("absent class", "lesion")] if "half5" in val_ids else []
     assert alarms_of(spec.run_folder) == expected
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "settings", "expected"),
+    [
+        ({"SLOW_FACTOR": 0.0}, {"channels_last": True}, ("slow convolution", "channels_last")),
+        ({"FLAT_EPOCHS": 2, "FLAT_STEPS": 1, "FLAT_SHARE": 1.0}, {}, ("loss does not fall", "")),
+        (
+            {"OVERFIT_DROP": 0.0, "OVERFIT_VALIDATIONS": 1, "OVERFIT_BEST": 0.0, "FLAT_SHARE": 9.0},
+            {"val_every_n_epochs": 1},
+            ("overfitting", ""),
+        ),
+        ({"DISK_CHECKPOINTS": 10**12}, {}, ("disk nearly full", "")),
+        ({}, {}, ("slow convolution", "oneDNN")),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_each_rule_is_asked_in_a_training(make_spec, monkeypatch, thresholds, settings, expected):
+    """Under thresholds that any training crosses, or without the library."""
+    for name, value in thresholds.items():
+        monkeypatch.setattr(rules, name, value)
+    if not thresholds:
+        monkeypatch.setattr(alarms, "has_onednn", lambda: False)
+    spec = make_spec(**{"max_epochs": 3, "steps_per_epoch": 1, "val_every_n_epochs": 0, "lr": 1e-6, **settings})
+    fit(spec, Shy())
+    assert alarms_of(spec.run_folder) == [expected]
 
 
 def test_an_ordinary_training_raises_none(make_spec):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import os
 import signal
+from contextlib import nullcontext
 
 import pytest
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.plugins.precision import MixedPrecision
 from torch import nn
 
 from fran.io.checkpoint import read_checkpoint, read_model
@@ -117,6 +119,31 @@ def test_interrupted_equals_uninterrupted(make_spec, way, place):
         same(found["fran_state"]["random"], expected["fran_state"]["random"])
     assert rows(broken.run_folder) == rows(whole.run_folder)
     assert len(rows(whole.run_folder)) == EPOCHS
+
+
+class Scaled(Callback):
+    """Train with a gradient scaler, as under fp16 on a GPU, whose scale doubles after each two steps."""
+
+    def setup(self, trainer, module, stage):
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**8, growth_interval=2)
+        plugin = MixedPrecision("16-mixed", "cpu", scaler)
+        plugin.autocast_context_manager = nullcontext  # a CPU has no fp16 to compute in
+        trainer.strategy.precision_plugin = plugin
+
+
+def test_the_gradient_scaler_goes_on_too(make_spec):
+    settings = {"max_epochs": 2, "steps_per_epoch": STEPS, "val_every_n_epochs": 0}
+    whole, broken = (make_spec(name=name, **settings) for name in ("whole", "broken"))
+    fit(whole, network(), callbacks=[Scaled()])
+    with pytest.raises(TrainingInterrupted):
+        fit(broken, network(), callbacks=[Scaled(), SignalAt(1, 0)])
+    kept = read_checkpoint(broken.run_folder / "last.ckpt")["MixedPrecision"]
+    assert (kept["scale"], kept["_growth_tracker"]) == (2.0**10, 1)
+    fit(broken, network(), callbacks=[Scaled()], resume=broken.run_folder)
+    found, expected = (read_checkpoint(run.run_folder / "last.ckpt") for run in (broken, whole))
+    for key in ("MixedPrecision", "state_dict", "optimizer_states"):
+        same(found[key], expected[key], key)
+    assert found["MixedPrecision"]["scale"] == 2.0**12
 
 
 def test_a_training_stopped_again_and_again_arrives(make_spec):

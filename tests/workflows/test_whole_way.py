@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+import yaml
 
 from fran.datasources.phantom import make_phantoms
+from fran.io.checkpoint import read_checkpoint
+
+from .sweeping import demo_project
 
 QUICK = (
     "project=demo",
@@ -60,6 +66,41 @@ def test_from_raw_files_to_scores(fran, fran_home: Path, tmp_path: Path) -> None
     unknown = fran("infer", "project=demo", "runs=[frist]", f"input={raw}")
     assert unknown.returncode == 1
     assert "did you mean 'first'" in unknown.stderr
+
+
+@pytest.mark.slow
+def test_the_largest_batch_is_searched_for_once_and_kept_by_a_resume(fran, fran_home: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    demo_project(fran, tmp_path)
+    begun = fran("train", *QUICK, "find_batch_size=true", "trainer.steps_per_epoch=1", "run=large")
+    assert begun.returncode == 0, begun.stderr
+    found = int(re.search(r"batch size (\d+) fits on the CPU", begun.stderr)[1])
+    assert found > 2
+    run = fran_home / "cold" / "checkpoints" / "demo" / "large"
+    resumed = fran("train", "project=demo", "resume=large", "trainer.max_epochs=2")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "fits on the" not in resumed.stderr
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert (config["trainer"]["batch_size"], config["find_batch_size"]) == (found, False)
+    last = read_checkpoint(run / "last.ckpt")
+    assert (last["fran"]["config"]["trainer"]["batch_size"], last["global_step"]) == (found, 2)
+
+
+@pytest.mark.slow
+def test_a_training_on_all_cases_is_resumed_and_predicts(fran, fran_home: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    demo_project(fran, tmp_path, 3)
+    begun = fran("train", *QUICK, "fold=all", "run=everything")
+    assert begun.returncode == 0, begun.stderr
+    assert "3 cases to train, 0 to validate" in begun.stderr
+    resumed = fran("train", "project=demo", "resume=everything", "trainer.max_epochs=2")
+    assert resumed.returncode == 0, resumed.stderr
+    run = fran_home / "cold" / "checkpoints" / "demo" / "everything"
+    assert not (run / "best.ckpt").exists() and read_checkpoint(run / "last.ckpt")["epoch"] == 1
+    with (run / "metrics.csv").open() as stream:
+        assert [row["val/dice"] for row in csv.DictReader(stream)] == ["", ""]
+    images, output = tmp_path / "raw" / "demo", tmp_path / "predictions"
+    predicted = fran("infer", "project=demo", "runs=[everything]", f"input={images}", f"output={output}")
+    assert predicted.returncode == 0, predicted.stderr
+    assert len(list(output.glob("*.nii.gz"))) == 3
 
 
 @pytest.mark.slow
