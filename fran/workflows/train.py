@@ -170,9 +170,14 @@ def _with_found_batch_size(job: Job[TrainConfig], spec: TrainSpec) -> Job[TrainC
 
     found = find_batch_size(spec)
     log.info("%s", found)
-    kept = [o for o in job.overrides if not o.startswith(("find_batch_size=", "trainer.batch_size="))]
-    stated = (*kept, f"trainer.batch_size={found.batch_size}")
+    stated = (*_but_batch_size(job.overrides), f"trainer.batch_size={found.batch_size}")
     return replace(compose_job("train", TrainConfig, stated), overrides=stated)
+
+
+def _but_batch_size(overrides: Sequence[str]) -> tuple[str, ...]:
+    """Without what says, or asks for, a batch size."""
+    apart = ("find_batch_size", "trainer.batch_size")
+    return tuple(o for o in overrides if o.lstrip("+").partition("=")[0] not in apart)
 
 
 def _check_sampling(project: Project, config: TrainConfig, data: PlanData) -> None:
@@ -317,6 +322,8 @@ def _as_before(job: Job[TrainConfig], run_folder: Path) -> Job[TrainConfig]:
     """
     _check_conf_dirs(job, run_folder)
     before: list[str] = read_json(run_folder / OVERRIDES)
+    if job.config.find_batch_size:  # a trial that goes on: the run has its batch size
+        job = replace(job, overrides=_but_batch_size(job.overrides))
     changed = [o for o in job.overrides if o not in before and not o.startswith("resume=")]
     said = [o for o in changed if not o.startswith("dry_run=")]
     if said:

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from fran.io.files import write_json
+from fran.workflows import train
+from fran.workflows.entry import compose_job
+from fran.workflows.schema import TrainConfig
 from tests.conftest import Fran
 
 from .sweeping import QUICK, demo_project
@@ -31,6 +35,15 @@ def test_a_run_of_a_plan_of_ones_own_goes_on_with_that_plan(fran: Fran, tmp_path
     assert wrong.returncode == 2 and "expected 1 or more" in wrong.stderr
     resumed = fran("train", *with_mine, *going_on)
     assert resumed.returncode == 0 and "2 epochs" in resumed.stderr, resumed.stderr
+
+
+def test_a_trial_that_goes_on_keeps_the_batch_size_that_was_found(fran_home: Path, tmp_path: Path) -> None:
+    write_json(tmp_path / train.OVERRIDES, ["project=demo", "trainer.batch_size=7"])
+    typed = ["project=demo", "trainer.batch_size=2", "find_batch_size=true", "trainer.max_epochs=3"]
+    again = train._as_before(compose_job("train", TrainConfig, typed), tmp_path)
+    assert (again.config.trainer.batch_size, again.config.find_batch_size) == (7, False)
+    assert again.config.trainer.max_epochs == 3
+    assert not [o for o in again.overrides if "find" in o], "nor is it searched for by a later resume"
 
 
 def test_a_space_is_for_a_search(fran: Fran, tmp_path: Path) -> None:
