@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from fran.datasources.dataset_json import FILE, read_dataset_json
+from fran.datasources.datasource import LABELS_FILE
 from fran.errors import CaseProblem, ConfigError, FranError, choices
+from fran.evaluation.pairing import REFERENCES
 from fran.io.files import read_json
 from fran.io.volume import stem
 from fran.labels import LabelScheme, Remapping
@@ -21,6 +24,20 @@ def scheme_beside(predictions: Sequence[Path]) -> LabelScheme | None:
         with suppress(FranError, AttributeError, KeyError, TypeError, ValueError):
             return LabelScheme.from_dict(read_json(path.with_name(f"{stem(path)}.json"))["labels"])
     return None
+
+
+def names_beside(gt: Path) -> dict[int, str]:
+    """Label names that a folder of references states: in labels.json, or in dataset.json of nnU-Net and the decathlon.
+
+    Args:
+        gt: the references; the files lie there, or beside a folder called lms, labelsTr or labelsTs.
+    """
+    folder = gt.parent if gt.name in REFERENCES else gt
+    with suppress(FranError, AttributeError, TypeError, ValueError):
+        return {int(value): str(name) for value, name in read_json(folder / LABELS_FILE).items() if int(value)}
+    with suppress(FranError):
+        return dict(read_dataset_json(folder / FILE).labels or {})
+    return {}
 
 
 def as_predicted(scheme: LabelScheme | None, datasource: str) -> tuple[Remapping, frozenset[int]]:

@@ -11,6 +11,9 @@ from pathlib import Path
 from fran.errors import CaseProblem, DataError, Severity
 from fran.io.volume import EXTENSIONS, stem
 
+#: Folders of references inside of others: fran's, then those of nnU-Net and the decathlon.
+REFERENCES = ("lms", "labelsTr", "labelsTs")
+
 log = logging.getLogger("fran.score")
 _CHANNEL = re.compile(r"_\d{4}$")  # of an image of nnU-Net
 
@@ -28,9 +31,10 @@ def label_folder(folder: Path, preds: Iterable[str]) -> Path:
         folder: itself the answer where it has none of these.
         preds: names of predictions; of labelsTr/ and labelsTs/ the one is taken that has references of more of them.
     """
-    if (folder / "lms").is_dir():
-        return folder / "lms"
-    inside = [folder / name for name in ("labelsTr", "labelsTs") if (folder / name).is_dir()]
+    own, *others = REFERENCES
+    if (folder / own).is_dir():
+        return folder / own
+    inside = [folder / name for name in others if (folder / name).is_dir()]
     if not inside:
         return folder
     wanted = {name for pred in preds for name in (pred, _without_channel(pred))}

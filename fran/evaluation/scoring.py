@@ -13,7 +13,7 @@ import numpy as np
 
 from fran.errors import CaseProblem, FranError
 from fran.evaluation.measures import Measured, Measures, Score, Tolerances, absent, as_score, measure
-from fran.evaluation.origins import as_predicted, renumbered, scheme_beside
+from fran.evaluation.origins import as_predicted, names_beside, renumbered, scheme_beside
 from fran.evaluation.overlap import labels_present
 from fran.evaluation.pairing import label_folder, label_maps, pair, unpaired, unscored
 from fran.io.memory import free_memory
@@ -121,7 +121,8 @@ def score_folder(
     Args:
         pred: folder of predictions (.nii.gz, .nii, .nrrd or .mha).
         gt: folder of references, or one that has them in lms/, labelsTr/ or labelsTs/; see `label_folder`.
-        names: label value to name; without it the names that the predictions carry in their .json files are used.
+        names: label value to name; without it the names that the predictions carry in their .json files are used, or,
+            where they have none, those of the references' folder (labels.json, dataset.json).
         on_case: called with (cases done, cases in all).
         datasource: the references are raw label maps of this datasource, one of several that the model was trained on:
             their values are translated, and labels that it does not annotate are left out.
@@ -145,7 +146,7 @@ def score_folder(
     pairs, unpredicted, extra = pair(preds, label_maps(gt))
     missing, left_out = ([], unpredicted) if predicted_only and pairs else (unpredicted, [])
     scheme = scheme_beside([p for _, p, _ in pairs])
-    known = {**(scheme.names if scheme else {}), **(names or {})}
+    known = {**(scheme.names if scheme else names_beside(gt)), **(names or {})}
     measures = measures or Measures()
     if nsd_mm is not None:
         measures = replace(measures, nsd_mm=Tolerances.parse(nsd_mm, known))
@@ -218,7 +219,7 @@ def _unpaired(
 ) -> list[CaseProblem]:
     if left_out:
         return unpaired(pred, gt, left_out, extra, "nothing: left out, for cases=predicted", "note")
-    step = "predict these cases; or cases=predicted scores those that have a prediction alone"
+    step = "predict these cases, or score the others alone: cases=predicted"
     return unpaired(pred, gt, missing, extra, step)
 
 

@@ -108,6 +108,12 @@ def test_names_come_from_the_provenance_beside_the_predictions(folders: tuple[Pa
     (folders[0] / "kits_1.json").write_text(json.dumps(stored))
     (folders[0] / "run_2_late.json").write_text("half a fi")
     assert {s.name for s in score_folder(*folders).scores} == {"kidney", "tumour"}
+    (folders[1] / "labels.json").write_text('{"1": "organ", "2": "lesion"}')
+    assert {s.name for s in score_folder(*folders).scores} == {"kidney", "tumour"}, "what was predicted comes first"
+    (folders[0] / "kits_1.json").unlink()
+    assert {s.name for s in score_folder(*folders).scores} == {"organ", "lesion"}
+    (folders[1] / "labels.json").write_text("[1]")
+    assert {s.name for s in score_folder(*folders).scores} == {"label_1", "label_2"}
 
 
 @pytest.mark.parametrize("which", ["missing", "empty", "twice"])
@@ -230,6 +236,9 @@ def test_references_in_a_folder_of_nnunet(
         table = score_folder(pred, raw, predicted_only=True)
     assert (table.gt, table.n_scored, table.scores[0].dice) == (raw / taken, 1, 1)
     assert f"references: those of {raw / taken}" in caplog.text
+    assert table.scores[0].name == "label_1"
+    (raw / "dataset.json").write_text('{"channel_names": {"0": "CT"}, "labels": {"background": 0, "atrium": 1}}')
+    assert score_folder(pred, raw, predicted_only=True, nsd_mm={"atrium": 1}).scores[0].name == "atrium"
 
 
 @pytest.fixture
