@@ -113,7 +113,9 @@ class Ring:
 
 def find_surfaces(lm: NDArray[Any], margin: Sequence[int], wanted: NDArray[np.bool_]) -> Surfaces:
     """Surfaces of the labels for which `wanted` (by value) is true, in a map (x, y, z) padded by `margin` voxels."""
-    padded = np.pad(lm, [(n, n) for n in margin])
+    # in C order whatever that of the map: np.pad would keep Fortran's, in which a NIfTI file is read
+    padded = np.zeros([side + 2 * n for side, n in zip(lm.shape, margin, strict=True)], lm.dtype)
+    padded[tuple(slice(n, n + side) for side, n in zip(lm.shape, margin, strict=True))] = lm
     volume = np.zeros_like(padded)
     # slabs that stay in the processor's cache; the padding makes the edge of the volume a change of value
     planes = max(1, SLAB_VOXELS // padded[0].size)

@@ -74,6 +74,18 @@ def test_a_prediction_of_specks_equals_monai():
     assert score.hd95_mm > 20
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_labels_that_reach_every_face_lie_in_memory_as_they_like(order):
+    """A NIfTI file is read in Fortran's order; the box around such labels is the whole map."""
+    rng = np.random.default_rng(3)
+    pred, ref = (np.asarray(rng.integers(0, 3, SHAPE), np.uint8, order=order) for _ in range(2))
+    assert pred.flags.f_contiguous == (order == "F")
+    for label, score in surface_scores(pred, ref, [1, 2], SPACING_MM, tolerance_mm=1.4).items():
+        expected = monai_scores(pred, ref, label, SPACING_MM, 1.4)
+        np.testing.assert_allclose(figures(score), expected, rtol=0, atol=1e-5)
+
+
 def test_against_every_pair_of_voxels():
     pred, ref = blobs(1), blobs(2)
     found = surface_distances(pred, ref, [2], SPACING_MM)[2]
