@@ -6,12 +6,11 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from fran.errors import ConfigError, StoreError
 from fran.io.checkpoint import BEST, LAST
 from fran.remote.copies import Copy, one_at_a_time, sha256_of, whole_copy, write_record
-from fran.tracking.mlflow_logger import client_of
+from fran.tracking.mlflow_logger import client_of, reason, without_secret
 
 RUN, MODEL = "mlflow:", "models:/"
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -61,21 +60,8 @@ def fetch_model(uri: str, name: str, which: str, folder: Path) -> Path:
                 _download(client, run_id, found, target, without_secret(uri), version)
         return target
     except (MlflowException, OSError) as error:
-        said = str(error).replace(uri, without_secret(uri)).partition("\n")[0]
+        said = reason(error, uri)
         raise StoreError(f"runs: {name} cannot be had from {without_secret(uri)}: {said}; see tracking.uri") from error
-
-
-def without_secret(uri: str) -> str:
-    """A URI without user and password.
-
-    Example:
-        >>> without_secret("https://me:secret@host:5000/x"), without_secret("sqlite:///a/mlflow.db")
-        ('https://host:5000/x', 'sqlite:///a/mlflow.db')
-    """
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc:
-        return uri
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _run_id(client: object, name: str) -> str:

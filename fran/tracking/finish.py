@@ -6,13 +6,15 @@ import csv
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fran.errors import StoreError
+from fran.io.checkpoint import BEST, LAST
 from fran.io.files import read_json
-from fran.tracking.guard import warn_only_mlflow
+from fran.tracking.guard import trouble
+from fran.tracking.tags import fitted_tag
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -26,34 +28,54 @@ FILES = {
     "run.json": None,
 }
 FOLDERS = {"validation": "validation", "overlays": "overlays"}
-MAX_TAG = 5000  # MLflow's limit on the value of a tag was 5000 before 3.x
 
 log = logging.getLogger(__name__)
 
 
-def finish_run(client: MlflowClient, run_id: str, run_folder: Path | str, result: Mapping[str, Any]) -> None:
-    """Log the end of a run; trouble with any part of it is a warning, for the training is done.
+def finish_run(
+    client: MlflowClient, run_id: str, run_folder: Path | str, result: Mapping[str, Any], *, checkpoint: bool = False
+) -> None:
+    """Log the end of a run; asked again, it brings what is missing.
 
     Args:
         client: of the store that has the run.
         run_id: of the run.
         run_folder: whose files are stored.
         result: see `fran.tracking.runs.RunRecord`; empty where training failed.
+        checkpoint: whether the best (else last) one is stored too.
+
+    Raises:
+        MlflowException, OSError: the store is away, or takes nothing of this run.
+        StoreError: it did not take some of the files; the others are there.
     """
     run_folder = Path(run_folder)
-    with warn_only_mlflow(f"the end of {run_folder.name} was not recorded in MLflow"):
-        _log_best(client, run_id, run_folder, result)
-        _tag_alarms(client, run_id, run_folder / "alarms.json")
+    _log_best(client, run_id, run_folder, result)
+    _tag_alarms(client, run_id, run_folder / "alarms.json")
+    refused = []
+    for file, target in _artefacts(client, run_id, run_folder, checkpoint=checkpoint):
+        try:
+            client.log_artifact(run_id, str(file), target)
+        except trouble() as error:
+            client.get_run(run_id)  # a store that is away says so here: then it takes no other file either
+            refused.append(f"{file}: {error}")
+    if refused:
+        raise StoreError(f"{len(refused)} files were not stored: {'; '.join(refused)}")
+
+
+def _artefacts(
+    client: MlflowClient, run_id: str, run_folder: Path, *, checkpoint: bool
+) -> Iterator[tuple[Path, str | None]]:
+    """Files of a run folder and the folder of artefacts of each; pictures that are there already are left out."""
     for name, target in FILES.items():
         if (run_folder / name).is_file():
-            with warn_only_mlflow(f"{run_folder / name} was not stored in MLflow"):
-                client.log_artifact(run_id, str(run_folder / name), target)
+            yield run_folder / name, target
     for name, target in FOLDERS.items():
         known = {Path(entry.path).name for entry in client.list_artifacts(run_id, target)}
         for file in sorted((run_folder / name).glob("*.*")):
             if file.is_file() and (file.name not in known or file.suffix != ".png"):
-                with warn_only_mlflow(f"{file} was not stored in MLflow"):
-                    client.log_artifact(run_id, str(file), target)
+                yield file, target
+    if checkpoint:
+        yield from [(path, "checkpoints") for name in (BEST, LAST) if (path := run_folder / name).is_file()][:1]
 
 
 def _log_best(client: MlflowClient, run_id: str, run_folder: Path, result: Mapping[str, Any]) -> None:
@@ -94,7 +116,7 @@ def _tag_alarms(client: MlflowClient, run_id: str, path: Path) -> None:
         log.warning("%s", error)
         return
     if names:
-        client.set_tag(run_id, "fran.alarms", ", ".join(names)[:MAX_TAG])
+        client.set_tag(run_id, "fran.alarms", fitted_tag(names))
 
 
 def alarm_names(content: Any) -> list[str]:

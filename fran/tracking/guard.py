@@ -11,10 +11,12 @@ from fran.errors import FranError
 log = logging.getLogger(__name__)
 
 
+EXPECTED: tuple[type[Exception], ...] = (FranError, OSError, ValueError, KeyError, TypeError, RuntimeError)
+
+
 @contextmanager
-def warn_only(what: str, *more: type[Exception]) -> Iterator[None]:
+def warn_only(what: str, expected: tuple[type[Exception], ...] = EXPECTED) -> Iterator[None]:
     """Turn expected failures of the block into a warning that begins with `what`."""
-    expected: tuple[type[Exception], ...] = (FranError, OSError, ValueError, KeyError, TypeError, RuntimeError, *more)
     try:
         yield
     except expected as error:
@@ -23,6 +25,11 @@ def warn_only(what: str, *more: type[Exception]) -> Iterator[None]:
 
 def warn_only_mlflow(what: str) -> AbstractContextManager[None]:
     """`warn_only`, for MLflow's own errors too."""
+    return warn_only(what, trouble())
+
+
+def trouble() -> tuple[type[Exception], ...]:
+    """What goes wrong with an MLflow store: its own errors too."""
     from mlflow.exceptions import MlflowException
 
-    return warn_only(what, MlflowException)
+    return (*EXPECTED, MlflowException)

@@ -22,13 +22,14 @@ from fran.errors import StoreError
 from fran.tracking.mlflow_logger import ARTIFACTS, client_of, ensure_experiment, log_datasets, sqlite_uri
 from fran.tracking.params import in_batches
 from fran.tracking.parents import CV, DIGEST, KIND, PARENT, TRAINING, find_parent, search
+from fran.tracking.unsent import send_points
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
     from mlflow.tracking import MlflowClient
 
 ORIGIN, STATE = "fran.origin_run_id", "fran.merge_state"
-METRICS_BATCH, TAGS_BATCH = 1000, 100  # MLflow takes so many at a time
+TAGS_BATCH = 100  # MLflow takes so many at a time
 
 
 @dataclass
@@ -75,7 +76,10 @@ def find_stores(folder: Path | str, but: Path | None = None) -> list[Path]:
 
 
 def merge_stores(
-    stores: Sequence[Path], target: Target, on_run: Callable[[int, int], None] | None = None
+    stores: Sequence[Path],
+    target: Target,
+    on_run: Callable[[int, int], None] | None = None,
+    report: MergeReport | None = None,
 ) -> MergeReport:
     """Copy every run of the stores that the target does not have, or not in whole.
 
@@ -86,8 +90,9 @@ def merge_stores(
         stores: SQLite files.
         target: to write to.
         on_run: called with (runs done, runs in all) of each store.
+        report: to add to, and to return.
     """
-    report = MergeReport()
+    report = report or MergeReport()
     for store in stores:
         with _snapshot(store) as source:
             for experiment in source.search_experiments():
@@ -220,8 +225,7 @@ def _copy_metric(source: MlflowClient, client: MlflowClient, origin: str, run_id
     """Every value of one metric; what the target has of it already is left out."""
     there = {_point(metric) for metric in client.get_metric_history(run_id, key)} if partly else set()
     missing = [metric for metric in source.get_metric_history(origin, key) if _point(metric) not in there]
-    for start in range(0, len(missing), METRICS_BATCH):
-        client.log_batch(run_id, metrics=missing[start : start + METRICS_BATCH])
+    send_points(client, run_id, missing)
 
 
 def _point(metric: Metric) -> tuple[int, int, str]:

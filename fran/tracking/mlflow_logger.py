@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
 from fran.errors import StoreError
 from fran.io.files import read_json, write_json
@@ -17,12 +18,16 @@ from fran.tracking.settings import OFFLINE, TrackingSettings
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
     from mlflow.tracking import MlflowClient
-    from pytorch_lightning.loggers import MLFlowLogger
+
+    from fran.tracking.run_logger import RunLogger
 
 log = logging.getLogger(__name__)
 
 RUN_FILE = "tracking.json"
 ARTIFACTS = "mlartifacts"
+#: MLflow's own patience with a server is 120 s an answer and four minutes of further attempts, in silence.
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+AWAY = "start it, or train with tracking=offline and bring the runs there later: fran mlflow merge"
 
 
 def tracking_db(folder: Path | str) -> Path:
@@ -53,7 +58,7 @@ def make_logger(
     project_folder: Path | str,
     run_folder: Path | str,
     tags: Mapping[str, str] | None = None,
-) -> MLFlowLogger | None:
+) -> RunLogger | None:
     """Logger of a training run, or None where tracking is off; mlflow is imported in the first case only.
 
     The experiment is made here, so that many processes may start at once. The run itself is made at the first use;
@@ -74,11 +79,12 @@ def make_logger(
     settings.check()
     if settings.backend == "none":
         return None
-    from pytorch_lightning.loggers import MLFlowLogger
+    from fran.tracking.run_logger import RunLogger
 
     uri, name = tracking_uri(settings, project_folder, run_folder), settings.experiment or project
     ensure_experiment(uri, name, artifact_root(settings, run_folder if settings.uri == OFFLINE else project_folder))
-    return MLFlowLogger(
+    return RunLogger(
+        run_folder,
         experiment_name=name,
         run_name=run_name,
         tracking_uri=uri,
@@ -88,8 +94,12 @@ def make_logger(
 
 
 def client_of(uri: str) -> MlflowClient:
-    """Client of a tracking store, with mlflow's telemetry and its chatter about database tables turned off."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    """Client of a tracking store, with mlflow's telemetry and its chatter about database tables turned off.
+
+    A server is waited for as `PATIENCE` says, unless the environment does.
+    """
+    for variable, value in {"MLFLOW_DISABLE_TELEMETRY": "true", **PATIENCE}.items():
+        os.environ.setdefault(variable, value)
     for name in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
     from mlflow.tracking import MlflowClient
@@ -117,13 +127,57 @@ def ensure_experiment(uri: str, name: str, artifact_root: str | None) -> str:
                 if found is None:
                     raise
     except (MlflowException, OSError) as error:
-        raise StoreError(f"tracking.uri: cannot use {uri}: {error}; check it, or train with tracking=none") from error
+        raise _away(uri, error) from error
     if found.lifecycle_stage == "deleted":
         raise StoreError(
-            f"tracking.experiment: '{name}' was deleted in {uri}; bring it back with "
+            f"tracking.experiment: '{name}' was deleted in {without_secret(uri)}; bring it back with "
             f"`mlflow experiments restore -x {found.experiment_id}`, or give another name"
         )
     return str(found.experiment_id)
+
+
+def check_store(settings: TrackingSettings) -> None:
+    """Ask the server or the database that the settings name whether it is there; a file is made where it is missing.
+
+    Raises:
+        StoreError: it is not.
+    """
+    if settings.backend == "none" or settings.uri in (None, OFFLINE) or settings.uri.startswith("sqlite:"):
+        return
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client_of(settings.uri).search_experiments(max_results=1)
+    except (MlflowException, OSError) as error:
+        raise _away(settings.uri, error) from error
+
+
+def _away(uri: str, error: Exception) -> StoreError:
+    step = AWAY if uri.startswith("http") else "check it, or train with tracking=none"
+    return StoreError(f"tracking.uri: cannot use {without_secret(uri)}: {reason(error, uri)}; {step}")
+
+
+def reason(error: Exception, uri: str) -> str:
+    """What a store's error says, in one line and without user and password.
+
+    Example:
+        >>> reason(OSError("https://me:secret@host:5000/x is away\\nat line 1"), "https://me:secret@host:5000/x")
+        'https://host:5000/x is away'
+    """
+    return str(error).replace(uri.rstrip("/"), without_secret(uri.rstrip("/"))).partition("\n")[0]
+
+
+def without_secret(uri: str) -> str:
+    """A URI without user and password.
+
+    Example:
+        >>> without_secret("https://me:secret@host:5000/x"), without_secret("sqlite:///a/mlflow.db")
+        ('https://host:5000/x', 'sqlite:///a/mlflow.db')
+    """
+    parts = urlsplit(uri)
+    if "@" not in parts.netloc:
+        return uri
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _make_sqlite_store(uri: str) -> None:

@@ -6,22 +6,25 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import MLFlowLogger
 
 from fran import keys
-from fran.io.checkpoint import BEST, LAST
-from fran.tracking.finish import MAX_TAG
-from fran.tracking.guard import warn_only, warn_only_mlflow
+from fran.tracking.guard import warn_only
 from fran.tracking.mlflow_logger import log_datasets, remember_run
 from fran.tracking.params import flatten, in_batches
+from fran.tracking.run_logger import RunLogger
+from fran.tracking.tags import fitted_tag
 from fran.training.interrupt import TrainingInterrupted
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
 
 log = logging.getLogger(__name__)
 
+ERROR = "fran.error"
 PREDICTION = "prediction"
 Draw = Callable[..., object]
 
@@ -56,12 +59,12 @@ class RunFacts:
 
 
 class TrackRun(pl.Callback):
-    """Log a training run to the trainer's MLFlowLogger; without one, only pictures are written to the run folder.
+    """Log a training run to the trainer's RunLogger; without one, only pictures are written to the run folder.
 
     Where the module's ``validation_step`` returns a mapping with the keys case_id, image (1, 1, x, y, z), lm (the same
     shape, channel indices) and prediction (x, y, z), the first case of a validation is drawn and stored as an artefact.
 
-    Trouble with pictures and with artefacts at the end is a warning: hours of training must not fail for them.
+    Trouble with pictures and with the store is a warning: hours of training must not fail for them.
 
     Args:
         facts: what to log at the start.
@@ -69,7 +72,6 @@ class TrackRun(pl.Callback):
         draw: ``draw(image, pred, ref, names, spacing_mm, path, case_id=...)``, such as
             `fran.reporting.overlay.overlay_png`; None draws nothing.
         overlay_every: draw at every n-th validation, and at the end; 0 is the end alone.
-        log_checkpoint: store the run folder's best (else last) checkpoint as an artefact at the end.
         system_every_s: seconds between samples of the load of CPU, memory, disk and GPU; 0 takes none.
     """
 
@@ -80,7 +82,6 @@ class TrackRun(pl.Callback):
         *,
         draw: Draw | None = None,
         overlay_every: int = 10,
-        log_checkpoint: bool = True,
         system_every_s: float = 0.0,
     ) -> None:
         super().__init__()
@@ -88,9 +89,9 @@ class TrackRun(pl.Callback):
         self.run_folder = Path(run_folder)
         self.draw = draw
         self.overlay_every = overlay_every
-        self.log_checkpoint = log_checkpoint
         self.system_every_s = system_every_s
         self._system: Any = None
+        self._told = False
         self._validations = 0
         self._epoch = 0
         self._example: dict[str, Any] | None = None
@@ -100,13 +101,10 @@ class TrackRun(pl.Callback):
         logger = _mlflow(trainer)
         if logger is None or not trainer.is_global_zero:
             return
-        run_id = str(logger.run_id)
-        remember_run(self.run_folder, str(logger._tracking_uri), run_id)
-        self._log_config(logger, run_id)
-        self._log_tags(logger, run_id)
-        if self.facts.dataset is not None:
-            _log_dataset(logger, run_id, self.facts)
-        self._watch_system(logger, run_id)
+        remember_run(self.run_folder, logger.uri, logger.create())
+        self._told = logger.attempt("the settings", self._log_facts)
+        if self._told:
+            self._watch_system(logger)
 
     def on_validation_batch_end(
         self,
@@ -131,31 +129,28 @@ class TrackRun(pl.Callback):
             self._overlay(trainer)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw the last example and store the best checkpoint."""
+        """Draw the last example, and log what could not be logged at the beginning."""
         self._end_watch()
         self._overlay(trainer)
         logger = _mlflow(trainer)
-        if logger is None or not self.log_checkpoint or not trainer.is_global_zero:
-            return
-        best = next((path for name in (BEST, LAST) if (path := self.run_folder / name).is_file()), None)
-        if best is not None:
-            with warn_only_mlflow(f"the checkpoint {best} was not stored in MLflow"):
-                logger.experiment.log_artifact(str(logger.run_id), str(best), "checkpoints")
+        if logger is not None and trainer.is_global_zero and not self._told:
+            logger.attempt("the settings", self._log_facts, at_once=True)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Mark the run as failed, with the exception's text as a tag and an artefact."""
+        """Tell why the run failed, as a tag and an artefact."""
         self._end_watch()
         logger = _mlflow(trainer)
-        if logger is None or not trainer.is_global_zero:
-            return
         # a signal is no failure of the run, which goes on from its checkpoint
         interrupted = isinstance(exception, TrainingInterrupted | KeyboardInterrupt)
+        if logger is None or interrupted or not trainer.is_global_zero:
+            return
         text = f"{type(exception).__name__}: {exception}"
-        with warn_only_mlflow("the failure was not recorded in MLflow"):
-            run_id = str(logger.run_id)
-            logger.experiment.set_tag(run_id, "fran.error", text[:MAX_TAG])
-            logger.experiment.log_text(run_id, text, "error.txt")
-            logger.experiment.set_terminated(run_id, "KILLED" if interrupted else "FAILED")
+
+        def tell(client: MlflowClient, run_id: str) -> None:
+            client.set_tag(run_id, ERROR, fitted_tag(text.splitlines(), "\n", " lines, see error.txt"))
+            client.log_text(run_id, text, "error.txt")
+
+        logger.attempt("the failure", tell)
 
     def state_dict(self) -> dict[str, Any]:
         """Number of validations, so that a resumed run draws in the same rhythm."""
@@ -165,40 +160,48 @@ class TrackRun(pl.Callback):
         """Inverse of `state_dict`."""
         self._validations = int(state_dict["validations"])
 
-    def _log_config(self, logger: MLFlowLogger, run_id: str) -> None:
+    def _log_facts(self, client: MlflowClient, run_id: str) -> None:
+        """All of the facts; a run that goes on has not failed."""
+        before = client.get_run(run_id).data
+        if ERROR in before.tags:
+            client.delete_tag(run_id, ERROR)
+        self._log_config(client, run_id, before.params)
+        self._log_tags(client, run_id)
+        if self.facts.dataset is not None:
+            _log_dataset(client, run_id, self.facts)
+
+    def _log_config(self, client: MlflowClient, run_id: str, known: Mapping[str, str]) -> None:
         """Parameters, and the YAML. A parameter cannot change in MLflow: what a resume changed becomes a tag."""
-        client = logger.experiment
-        known = client.get_run(run_id).data.params
         params, aside = flatten(self.facts.config)
         in_batches(client, run_id, {key: value for key, value in params.items() if key not in known})
         changed = [f"{key}: {known[key]} -> {value}" for key, value in params.items() if known.get(key, value) != value]
         if changed:
-            client.set_tag(run_id, "fran.changed_on_resume", _listed(changed))
+            client.set_tag(run_id, "fran.changed_on_resume", fitted_tag(changed, "\n", ", see the YAML"))
         if aside:
-            client.set_tag(run_id, "fran.params_in_yaml_only", _listed(aside))
+            client.set_tag(run_id, "fran.params_in_yaml_only", fitted_tag(aside, "\n", ", see the YAML"))
             log.info("too long for MLflow parameters, stored in config.yaml alone: %s", ", ".join(aside))
         name = f"config_resumed_{_n_resumed(client, run_id)}.yaml" if known else "config.yaml"
         client.log_text(run_id, self.facts.config_yaml, name)
         client.log_dict(run_id, dict(self.facts.versions), "versions.json")
 
-    def _log_tags(self, logger: MLFlowLogger, run_id: str) -> None:
+    def _log_tags(self, client: MlflowClient, run_id: str) -> None:
         tags = {"fran.run_folder": str(self.run_folder), "fran.version": self.facts.versions.get("fran")}
         if self.facts.git_commit:
             tags["fran.git_commit"] = self.facts.git_commit
             tags["mlflow.source.git.commit"] = self.facts.git_commit.removesuffix("-dirty")
         tags["fran.manifest_digest"] = self.facts.dataset_digest
-        tags |= {f"fran.{name}": value[:MAX_TAG] for name, value in self.facts.tags.items()}
+        tags |= {f"fran.{name}": value for name, value in self.facts.tags.items()}
         for key, value in tags.items():
             if value:
-                logger.experiment.set_tag(run_id, key, value)
+                client.set_tag(run_id, key, value)
 
-    def _watch_system(self, logger: MLFlowLogger, run_id: str) -> None:
+    def _watch_system(self, logger: RunLogger) -> None:
         if not self.system_every_s:
             return
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         self._system = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
-            run_id, self.system_every_s, resume_logging=True, tracking_uri=str(logger._tracking_uri)
+            str(logger.run_id), self.system_every_s, resume_logging=True, tracking_uri=logger.uri
         )
         self._system.start()
 
@@ -220,8 +223,8 @@ class TrackRun(pl.Callback):
             self.draw(*arrays, self.facts.label_names, spacing_mm, path, case_id=example[keys.CASE_ID])
         logger = _mlflow(trainer)
         if logger is not None and path.is_file():
-            with warn_only_mlflow(f"the picture {path} was not stored in MLflow"):
-                logger.experiment.log_artifact(str(logger.run_id), str(path), "overlays")
+            what = f"the picture {path.name}"
+            logger.attempt(what, lambda client, run_id: client.log_artifact(run_id, str(path), "overlays"))
 
 
 def _example(outputs: Any) -> dict[str, Any] | None:
@@ -236,24 +239,15 @@ def _example(outputs: Any) -> dict[str, Any] | None:
     return {keys.CASE_ID: outputs[keys.CASE_ID], keys.IMAGE: arrays[keys.IMAGE], **channels}
 
 
-def _mlflow(trainer: pl.Trainer) -> MLFlowLogger | None:
-    return next((logger for logger in trainer.loggers if isinstance(logger, MLFlowLogger)), None)
-
-
-def _listed(items: list[str]) -> str:
-    """Items as the value of a tag; how many are left out is said, for MLflow limits its length."""
-    text = "\n".join(items)
-    if len(text) <= MAX_TAG:
-        return text
-    kept = text[: MAX_TAG - 100].rpartition("\n")[0]
-    return f"{kept}\n… and {len(items) - kept.count(chr(10)) - 1} more, see the YAML"
+def _mlflow(trainer: pl.Trainer) -> RunLogger | None:
+    return next((logger for logger in trainer.loggers if isinstance(logger, RunLogger)), None)
 
 
 def _n_resumed(client: Any, run_id: str) -> int:
     return 1 + len([file for file in client.list_artifacts(run_id) if file.path.startswith("config_resumed_")])
 
 
-def _log_dataset(logger: MLFlowLogger, run_id: str, facts: RunFacts) -> None:
+def _log_dataset(client: MlflowClient, run_id: str, facts: RunFacts) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     dataset = Dataset(
@@ -263,4 +257,4 @@ def _log_dataset(logger: MLFlowLogger, run_id: str, facts: RunFacts) -> None:
         source=facts.dataset_source,
     )
     tag = InputTag("mlflow.data.context", "training")
-    log_datasets(logger.experiment, run_id, [DatasetInput(dataset, [tag])])
+    log_datasets(client, run_id, [DatasetInput(dataset, [tag])])

@@ -14,6 +14,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+from fran.tracking.mlflow_logger import AWAY
 from fran.workflows.findings import Finding, Findings
 
 PATIENCE_S = 3.0
@@ -90,9 +91,6 @@ def server(uri: str | None) -> Findings:
         yield Finding("MLflow database", f"nothing answers at {where}: {error}", "problem", AWAY)
         return
     yield Finding("MLflow database", f"{address.scheme} at {address.hostname} answers")
-
-
-AWAY = "start it, or train with tracking=offline and bring the runs there later: fran mlflow merge"
 
 
 def _http(uri: str) -> Finding:

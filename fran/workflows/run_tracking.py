@@ -14,19 +14,22 @@ import yaml
 from fran.io.case_table import FILE, CaseScore, write_cases
 from fran.io.manifest import Manifest
 from fran.tracking.cv_groups import CvGroup, group_for, groups_in
-from fran.tracking.guard import warn_only, warn_only_mlflow
+from fran.tracking.guard import warn_only
 from fran.tracking.identity import identity, settings_digest
 from fran.tracking.runs import RECORD, RunRecord, read_record, records, write_record
 from fran.tracking.settings import TrackingSettings
+from fran.tracking.tags import fitted_tag
 from fran.workflows.entry import Job
 from fran.workflows.schema import TrainConfig
 
 if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
     from pytorch_lightning.callbacks import Callback
-    from pytorch_lightning.loggers import Logger, MLFlowLogger
+    from pytorch_lightning.loggers import Logger
 
     from fran.data.datamodule import DataSpec
     from fran.projects.folders import ProjectFolders
+    from fran.tracking.run_logger import RunLogger
     from fran.training.spec import FitResult, TrainSpec
 
 log = logging.getLogger("fran.train")
@@ -86,7 +89,7 @@ class Tracking:
     settings: Mapping[str, Any]
     tracking: TrackingSettings
     folders: ProjectFolders
-    logger: MLFlowLogger | None
+    logger: RunLogger | None
     callbacks: tuple[Callback, ...]
     everywhere: tuple[Callback, ...]
 
@@ -96,12 +99,16 @@ class Tracking:
         return [self.logger] if self.logger is not None else []
 
     def begin(self) -> None:
-        """Write run.json, make the MLflow run, and join the other folds where there are some."""
+        """Write run.json, make the MLflow run, and join the other folds where there are some.
+
+        Raises:
+            StoreError: the store makes no run; later nothing that it does ends a training.
+        """
         write_record(self.record)
         if self.logger is not None:
             from fran.tracking.mlflow_logger import remember_run
 
-            remember_run(self.record.folder, str(self.logger._tracking_uri), str(self.logger.run_id))
+            remember_run(self.record.folder, self.logger.uri, self.logger.create())
         self.join()
 
     def join(self) -> CvGroup | None:
@@ -116,8 +123,8 @@ class Tracking:
         if self.logger is not None:
             from fran.tracking.parents import gather
 
-            with warn_only_mlflow(f"run {self.record.name} was not put below {group.name} in MLflow"):
-                gather(str(self.logger._tracking_uri), str(self.logger.experiment_id), group)
+            uri, experiment = self.logger.uri, str(self.logger.experiment_id)
+            self.logger.attempt(f"the place below {group.name}", lambda *_: gather(uri, experiment, group))
         return group
 
     def end(self, result: FitResult | None, *, interrupted: bool = False) -> None:
@@ -132,34 +139,25 @@ class Tracking:
             write_record(self.record.ended(facts))
             _keep_cases(result)
         if self.logger is not None:
-            from fran.tracking.finish import finish_run
+            from fran.tracking.late import bring_end
 
             _draw_curves(self.record.folder)
-            finish_run(self.logger.experiment, str(self.logger.run_id), self.record.folder, facts)
-            if result is None:
-                self._close("KILLED" if interrupted else "FAILED")
-            if result is not None and self.tracking.register:
-                self._register(float(facts["best_dice"]))
+            if result is None:  # no run stays "running" whose trainer could not say how it ended
+                self.logger.end("KILLED" if interrupted else "FAILED")
+            ended, tracking = self.record.ended(facts), self.tracking
+
+            def bring(client: MlflowClient, run_id: str) -> None:
+                whole = {"checkpoint": tracking.log_checkpoint, "registered": tracking.register}
+                bring_end(client, run_id, ended, **whole)
+
+            self.logger.attempt("the end", bring, at_once=True)
         if result is not None:
             self.join()
-
-    def _close(self, status: str) -> None:
-        """Let no run stay "running" whose trainer could not say how it ended, or "failed" that was interrupted."""
-        assert self.logger is not None
-        client, run_id = self.logger.experiment, str(self.logger.run_id)
-        with warn_only_mlflow(f"the failure of {self.record.name} was not recorded in MLflow"):
-            if client.get_run(run_id).info.status in ("RUNNING", "FAILED"):
-                client.set_terminated(run_id, status)
-
-    def _register(self, dice: float) -> None:
-        from fran.tracking.registry import model_name, register
-
-        record = self.record
-        name = model_name(record.project, record.plan, record.model)
-        with warn_only_mlflow(f"run {record.name} was not registered in MLflow"):
-            assert self.logger is not None
-            version = register(self.logger.experiment, str(self.logger.run_id), name, record.fold, dice)
-            log.info("registered as version %s of %s", version, name)
+        if self.logger is not None and self.logger.unsent:
+            log.warning(
+                "run %s is not whole in MLflow at %s; once that takes it: fran mlflow merge project=%s",
+                *(self.record.name, self.logger.where, self.record.project),
+            )
 
 
 def _draw_curves(run_folder: Path) -> None:
@@ -220,7 +218,6 @@ def track(job: Job[TrainConfig], folders: ProjectFolders, spec: TrainSpec) -> Tr
         spec.run_folder,
         draw=overlay_png,
         overlay_every=settings.overlay_every,
-        log_checkpoint=settings.log_checkpoint,
         system_every_s=settings.system_every_s,
     )
     worst = WorstCases(spec.run_folder, overlay_png, facts.label_names, settings.worst_cases)
@@ -238,7 +235,7 @@ def _tags(job: Job[TrainConfig], spec: TrainSpec, record: RunRecord) -> dict[str
         "mode": spec.mode,
         "spacing": "x".join(f"{s:g}" for s in spec.spacing_mm),
         "patch": "x".join(map(str, spec.patch_size)),
-        "labels": ", ".join(spec.data.labels.channel_names[1:]),
+        "labels": fitted_tag(spec.data.labels.channel_names[1:]),
         "preset": str(job.choices.get("preset") or ""),
         "sweep": job.config.sweep or "",
         "cases": f"{len(spec.data.train_ids)} train, {len(spec.data.val_ids)} val",
@@ -253,4 +250,4 @@ def _unannotated(data: DataSpec) -> str:
     names = {
         ds: [data.labels.names[v] for v in values if v in data.labels.names] for ds, values in data.unannotated.items()
     }
-    return "; ".join(f"{ds}: {', '.join(missing)}" for ds, missing in names.items() if missing)
+    return fitted_tag([f"{ds}: {', '.join(missing)}" for ds, missing in names.items() if missing], "; ")

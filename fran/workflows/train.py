@@ -15,6 +15,7 @@ import yaml
 
 from fran.errors import ConfigError, SettingProblem, StoreError, choices, counted, raise_for_settings
 from fran.io.files import atomic_path, read_json, write_json
+from fran.tracking.mlflow_logger import check_store
 from fran.tracking.runs import training_lock
 from fran.training.launcher import place
 from fran.workflows.checks import network_problems
@@ -84,6 +85,7 @@ def train(
     trial = spec_of(job, project, data, split, Path())
     _try_network(trial)
     check_init(trial)
+    check_store(config.tracking)
     if config.dry_run:
         run = run_folder or project.folders.checkpoints / (config.run or _next_name(job, project))
         would_be = spec_of(job, project, data, split, run)
@@ -135,7 +137,7 @@ def _fit(spec: TrainSpec, tracking: Tracking, more: Sequence[Callback], resume: 
     result, interrupted = None, False
     try:
         result = fit(**everybody, loggers=tracking.loggers, callbacks=[*tracking.callbacks, *more])
-    except TrainingInterrupted:
+    except (TrainingInterrupted, KeyboardInterrupt):
         interrupted = True
         raise
     finally:

@@ -24,9 +24,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def mlflow_server(folder: Path, store: str | None = None) -> Iterator[str]:
+def mlflow_server(folder: Path, store: str | None = None, port: int | None = None) -> Iterator[str]:
     """Address of a server that keeps artefacts itself; `store` is SQLite in the folder by default."""
-    port = free_port()
+    port = port or free_port()
     call = [
         *(sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)),
         *("--backend-store-uri", store or f"sqlite:///{(folder / 'mlflow.db').as_posix()}"),

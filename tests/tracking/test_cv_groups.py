@@ -142,7 +142,11 @@ def test_the_end_of_a_run_can_be_searched_for(tmp_path: Path, make_record: Make,
             "elapsed_s": 9.5,
             "stopped_by": "max_time",
         }
-        finish_run(client, run_id, record.folder, facts)
+        (record.folder / "last.ckpt").write_bytes(b"weights")
+        finish_run(client, run_id, record.folder, facts, checkpoint=bool(fold))
+        finish_run(client, run_id, record.folder, facts, checkpoint=bool(fold))
+        stored = [a.path for a in client.list_artifacts(run_id, "checkpoints")]
+        assert stored == ["checkpoints/last.ckpt"] * fold
     query = 'tags."fran.plan" = \'plan1\' and metrics."val/dice" > 0.5'
     (found,) = client.search_runs([experiment], query)
     assert found.info.run_name == "plan1-dynunet-f1-1"
