@@ -18,6 +18,8 @@ from fran.tracking.mlflow_logger import client_of, make_logger
 from fran.tracking.parents import PARENT, gather
 from fran.tracking.registry import register
 from fran.tracking.settings import TrackingSettings
+from tests.conftest import Fran
+from tests.workflows.sweeping import QUICK, demo_project
 
 from .mlflow_server import free_port, mlflow_server
 
@@ -101,3 +103,25 @@ def test_runs_artefacts_parents_and_models_land_on_a_server(server: str, tmp_pat
     stored = client.download_artifacts(ids[1], "checkpoints/best.ckpt", str(tmp_path / "f1"))
     assert Path(stored).read_bytes() == b"weights"
     assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_a_training_and_a_merge_by_the_commands_of_the_docs(server: str, fran: Fran, tmp_path: Path) -> None:
+    demo_project(fran, tmp_path)
+    tracked = [setting for setting in QUICK if setting != "tracking=none"]
+    trained = fran("train", *tracked, f"tracking.uri={server}", "run=on-server")
+    assert trained.returncode == 0, trained.stderr
+    offline = fran("train", *QUICK[:-1], "tracking=offline", "run=in-job", "fold=1")
+    assert offline.returncode == 0, offline.stderr
+    merged = fran("mlflow", "merge", "project=demo", f"tracking.uri={server}")
+    assert merged.returncode == 0, merged.stderr
+    client = client_of(server)
+    experiment = client.get_experiment_by_name("demo").experiment_id
+    runs = {run.info.run_name: run for run in client.search_runs([experiment], "tags.`fran.kind` = 'training'")}
+    assert sorted(runs) == ["in-job", "on-server"]
+    for run in runs.values():
+        assert run.info.status == "FINISHED"
+        assert {"train/loss", "val/dice"} <= run.data.metrics.keys()
+        assert run.data.params["patch_dim0"] == "32"
+        checkpoints = {a.path for a in client.list_artifacts(run.info.run_id, "checkpoints")}
+        assert checkpoints == {"checkpoints/best.ckpt"}
+    assert len({run.data.tags[PARENT] for run in runs.values()}) == 1, "folds of one cross-validation"

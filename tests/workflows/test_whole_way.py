@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -14,6 +15,7 @@ import yaml
 
 from fran.datasources.phantom import make_phantoms
 from fran.io.checkpoint import read_checkpoint
+from fran.tracking.mlflow_logger import client_of, sqlite_uri
 
 from .sweeping import demo_project
 
@@ -51,9 +53,31 @@ def test_from_raw_files_to_scores(fran, fran_home: Path, tmp_path: Path) -> None
     assert "4 cases preprocessed" in trained.stderr
     refused = fran("train", "project=demo", "resume=first", "model=unet", "--dry-run")
     assert refused.returncode == 2 and "was trained with other settings: network" in refused.stderr
-    resumed = fran("train", "project=demo", "resume=first", "trainer.max_epochs=2")
+    client = client_of(sqlite_uri(fran_home / "projects" / "demo" / "mlflow.db"))
+    (run_id,) = [run.info.run_id for run in _runs(client)]
+    before = client.get_metric_history(run_id, "train/lr")
+    resumed = fran("train", "project=demo", "resume=first", "trainer.max_epochs=2", "trainer.optimiser.lr=1e-4")
     assert resumed.returncode == 0, resumed.stderr
     assert "2 epochs" in resumed.stderr
+    changes = "resuming first with changed settings: trainer.max_epochs=2, trainer.optimiser.lr=1e-4"
+    assert changes in " ".join(resumed.stderr.split())
+    (run,) = _runs(client)
+    assert run.info.run_id == run_id
+    changed = run.data.tags["fran.changed_on_resume"].splitlines()
+    assert "trainer.max_epochs: 1 -> 2" in changed
+    assert any(line.startswith("trainer.optimiser.lr: ") and line.endswith(" -> 0.0001") for line in changed)
+    rates = [point.value for point in client.get_metric_history(run_id, "train/lr")]
+    assert len(rates) == 2 * len(before)
+    assert rates[0] > 1e-4 >= rates[-1]
+    stored = _artefacts(client, run_id)
+    pictures = {name for name in stored if name.startswith("overlays/")}
+    assert stored - pictures == {
+        *("config.yaml", "config_resumed_1.yaml", "versions.json", "run.json", "checkpoints/best.ckpt"),
+        *("curves/curves.png", "curves/metrics.csv", "validation/cases.csv"),
+        *("validation/epoch_0000.csv", "validation/epoch_0001.csv"),
+    }
+    assert any(name.startswith("overlays/worst_1_") for name in pictures)
+    assert any(name.startswith("overlays/epoch_0001_") for name in pictures)
     output = tmp_path / "predictions"
     assert fran("infer", "project=demo", "runs=[first]", f"input={raw}", f"output={output}").returncode == 0
     for image in (raw / "images").glob("*.nii.gz"):
@@ -62,10 +86,19 @@ def test_from_raw_files_to_scores(fran, fran_home: Path, tmp_path: Path) -> None
         np.testing.assert_allclose(theirs.affine, ours.affine, atol=1e-3)
     assert fran("score", f"pred={output}", f"gt={raw}").returncode == 0
     assert json.loads((output / "scores.json").read_text())["references"] == 4
-    assert (fran_home / "projects" / "demo" / "mlflow.db").is_file()
     unknown = fran("infer", "project=demo", "runs=[frist]", f"input={raw}")
     assert unknown.returncode == 1
     assert "did you mean 'first'" in unknown.stderr
+
+
+def _runs(client: Any) -> list[Any]:
+    return list(client.search_runs([client.get_experiment_by_name("demo").experiment_id]))
+
+
+def _artefacts(client: Any, run_id: str, below: str | None = None) -> set[str]:
+    found = client.list_artifacts(run_id, below)
+    files = {entry.path for entry in found if not entry.is_dir}
+    return files.union(*(_artefacts(client, run_id, entry.path) for entry in found if entry.is_dir))
 
 
 @pytest.mark.slow
