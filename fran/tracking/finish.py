@@ -85,7 +85,7 @@ def _log_best(client: MlflowClient, run_id: str, run_folder: Path, result: Mappi
     best |= {f"run/{key}": result.get(key) for key in ("epochs", "steps", "elapsed_s")}
     step = int(result.get("steps") or 0)
     for key, value in best.items():
-        if isinstance(value, int | float) and math.isfinite(value) and not (key == "best/epoch" and value < 0):
+        if isinstance(value, int | float) and math.isfinite(value) and not (key == "best/epoch" and value < 1):
             client.log_metric(run_id, key, float(value), step=step)
     dice = result.get("best_dice")
     if isinstance(dice, float) and math.isfinite(dice):

@@ -336,7 +336,7 @@ def history(metrics_csv: Path, metric: str) -> list[tuple[int, float, float]]:
         return []
     with metrics_csv.open(newline="", encoding="utf-8") as stream:
         rows = [row for row in csv.DictReader(stream) if row.get(metric)]
-    return [(int(row["epoch"]) + 1, float(row["elapsed_s"]), float(row[metric])) for row in rows]
+    return [(int(row["epoch"]), float(row["elapsed_s"]), float(row[metric])) for row in rows]
 
 
 def with_figures(trial: Trial, metrics_csv: Path, metric: str, mode: str) -> Trial:

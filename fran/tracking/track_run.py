@@ -124,7 +124,7 @@ class TrackRun(pl.Callback):
         if trainer.sanity_checking:
             return
         self._validations += 1
-        self._epoch = trainer.current_epoch  # at the end of fit it is one further
+        self._epoch = trainer.current_epoch + 1  # the end of fit, where Lightning is one further, draws it too
         if self.overlay_every and self._validations % self.overlay_every == 0:
             self._overlay(trainer)
 

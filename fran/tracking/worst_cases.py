@@ -101,7 +101,7 @@ class WorstCases(pl.Callback):
         ranks = {case: place for place, (_, case) in enumerate(ranked, 1)}
         for kept in self._kept:
             if kept.case_id in ranks:
-                name = f"worst_{ranks[kept.case_id]}_{kept.case_id}_epoch_{trainer.current_epoch:04d}.png"
+                name = f"worst_{ranks[kept.case_id]}_{kept.case_id}_epoch_{trainer.current_epoch + 1:04d}.png"
                 spacing_mm = module.validation.spacing_of(kept.case_id)
                 with warn_only(f"the picture {self.folder / name} was not made"):
                     arrays = kept.image.astype(np.float32), kept.pred, kept.ref

@@ -85,7 +85,7 @@ class Alarms(Callback):
             found += absent_classes(data)
             self._placed = dict(zip(data.data.labels.channel_names, data.crops.placed_shares().tolist(), strict=True))
         found.append(self._disk(pl_module))
-        self._raise(found, trainer)
+        self._raise(found, trainer.current_epoch + 1)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Loss, pace and disk."""
@@ -98,7 +98,7 @@ class Alarms(Callback):
         found = [self._starved(trainer, pace.finished - pace.started), self._disk(pl_module)]
         if self.falls:
             found.append(rules.flat_loss(history.losses, trainer.global_step, self.settings.optimiser.lr))
-        self._raise(found, trainer)
+        self._raise(found, trainer.current_epoch + 1)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Labels and overfitting."""
@@ -108,19 +108,20 @@ class Alarms(Callback):
         self._remember(pl_module, float(trainer.callback_metrics["val/dice"]))
         if trainer.is_global_zero:
             found = self._collapsed(trainer, pl_module, at_end=False)
-            self._raise([*found, rules.overfitting(self.history.dices, self.history.losses)], trainer)
+            found = [*found, rules.overfitting(self.history.dices, self.history.losses)]
+            self._raise(found, trainer.current_epoch + 1)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """A label that was Dice 0 to the end, also in a short training."""
         if trainer.is_global_zero and isinstance(pl_module, SegmentationModule):
-            self._raise(self._collapsed(trainer, pl_module, at_end=True), trainer)
+            self._raise(self._collapsed(trainer, pl_module, at_end=True), trainer.current_epoch)  # one further by now
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """A loss that is not finite ends the training; its message goes to the others."""
         if isinstance(exception, LossNotFinite) and trainer.is_global_zero:
             seen, _, advice = str(exception).partition(" Likely causes: ")
             cause, _, remedy = advice.partition(". ")
-            self._note(Alarm("loss not finite", "", seen, cause, remedy), trainer.current_epoch)
+            self._note(Alarm("loss not finite", "", seen, cause, remedy), trainer.current_epoch + 1)
 
     def _remember(self, module: SegmentationModule, val_dice: float) -> None:
         results, history = list(module.case_results.values()), self.history
@@ -173,9 +174,9 @@ class Alarms(Callback):
         size = last.stat().st_size if last.is_file() else 12 * sum(p.numel() for p in module.parameters())
         return rules.disk_nearly_full(shutil.disk_usage(self.path.parent).free, size)
 
-    def _raise(self, found: Iterable[Alarm | None], trainer: pl.Trainer) -> None:
+    def _raise(self, found: Iterable[Alarm | None], epoch: int) -> None:
         for alarm in found:
-            if alarm is not None and self._note(alarm, trainer.current_epoch):
+            if alarm is not None and self._note(alarm, epoch):
                 log.warning("%s", alarm)
 
     def _note(self, alarm: Alarm, epoch: int) -> bool:

@@ -46,11 +46,15 @@ class RunFiles(Checkpoint):
         folder: of the run.
         columns: metrics that get a column.
         budget: source of the elapsed time.
+
+    Attributes:
+        best_dice: highest so far.
+        best_epoch: of that, from 1 as in every file of a run; 0 where nothing was validated.
     """
 
     def __init__(self, folder: Path, columns: list[str], budget: Budget) -> None:
         self.folder, self.columns, self.budget = folder, columns, budget
-        self.best_dice, self.best_epoch = -math.inf, -1
+        self.best_dice, self.best_epoch = -math.inf, 0
         self.validated = False
 
     def state_dict(self) -> dict[str, Any]:
@@ -64,7 +68,7 @@ class RunFiles(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Drop rows of epochs that a resumed training repeats."""
         if trainer.is_global_zero:
-            keep_rows_before(self.folder / METRICS, trainer.current_epoch, [*LEADING, *self.columns])
+            keep_rows_up_to(self.folder / METRICS, trainer.current_epoch, [*LEADING, *self.columns])
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remember that this epoch was validated."""
@@ -76,7 +80,7 @@ class RunFiles(Checkpoint):
         dice = metrics.get("val/dice", math.nan) if self.validated else math.nan
         better = dice > self.best_dice
         if better:
-            self.best_dice, self.best_epoch = dice, trainer.current_epoch
+            self.best_dice, self.best_epoch = dice, trainer.current_epoch + 1
         trainer.save_checkpoint(self.folder / LAST)
         if trainer.is_global_zero:
             if better:
@@ -86,7 +90,7 @@ class RunFiles(Checkpoint):
 
     def _add_row(self, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
         known = {k: v for k, v in metrics.items() if self.validated or not k.startswith("val/")}
-        place = (trainer.current_epoch, trainer.global_step, round(self.budget.elapsed_s, 2))
+        place = (trainer.current_epoch + 1, trainer.global_step, round(self.budget.elapsed_s, 2))
         row = {**dict(zip(LEADING, place, strict=True)), **known}
         append_row(self.folder / METRICS, [*LEADING, *self.columns], row)
 
@@ -114,14 +118,14 @@ def append_row(path: Path, columns: list[str], row: dict[str, Any]) -> None:
         writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
 
 
-def keep_rows_before(path: Path, epoch: int, columns: list[str]) -> None:
-    """Remove rows of `epoch` and later, and a last row that was cut short; put the others under `columns`."""
+def keep_rows_up_to(path: Path, epoch: int, columns: list[str]) -> None:
+    """Remove rows after `epoch` (from 1), and a last row that was cut short; put the others under `columns`."""
     if not path.exists():
         return
     with path.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.reader(stream))
     header = rows[0] if rows else []
-    kept = [row for row in rows[1:] if len(row) == len(header) and row[0].isdigit() and int(row[0]) < epoch]
+    kept = [row for row in rows[1:] if len(row) == len(header) and row[0].isdigit() and int(row[0]) <= epoch]
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, columns, extrasaction="ignore")
         writer.writeheader()
@@ -191,7 +195,7 @@ class EarlyStop(Checkpoint):
         validated, self._validated = self._validated, False
         if not validated or trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs:
             return
-        if self.files.best_epoch >= 0 and trainer.current_epoch - self.files.best_epoch >= self.epochs:
+        if self.files.best_epoch and trainer.current_epoch + 1 - self.files.best_epoch >= self.epochs:
             self.end.reason, trainer.should_stop = "early_stopping", True
 
 

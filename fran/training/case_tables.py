@@ -18,7 +18,7 @@ FOLDER = "validation"
 
 
 def table_path(run_folder: Path, epoch: int) -> Path:
-    """Table of the validation after an epoch, counted from 0."""
+    """Table of the validation after an epoch, counted from 1."""
     return run_folder / FOLDER / f"epoch_{epoch:04d}.csv"
 
 
@@ -39,10 +39,10 @@ class CaseTables(Callback):
             return
         for path in (self.run_folder / FOLDER).glob("epoch_*.csv"):
             number = path.stem.removeprefix("epoch_")
-            if number.isdigit() and int(number) >= trainer.current_epoch:
+            if number.isdigit() and int(number) > trainer.current_epoch:
                 path.unlink()
         best = table_path(self.run_folder, self.files.best_epoch)
-        if self.files.best_epoch >= 0 and best.is_file():
+        if self.files.best_epoch and best.is_file():
             self._keep(best)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -53,7 +53,7 @@ class CaseTables(Callback):
         if not trainer.is_global_zero:
             return
         assert isinstance(pl_module, SegmentationModule)
-        path = table_path(self.run_folder, trainer.current_epoch)
+        path = table_path(self.run_folder, trainer.current_epoch + 1)
         write_cases(path, table_rows(pl_module.case_results, pl_module.labels.channel_names[1:]))
         # RunFiles takes the new value over at the end of the epoch
         if dice > self.files.best_dice:

@@ -189,7 +189,7 @@ def _result(
         run_folder=spec.run_folder,
         last=spec.run_folder / LAST,
         best=best if best.exists() else None,
-        best_dice=files.best_dice if files.best_epoch >= 0 else float("nan"),
+        best_dice=files.best_dice if files.best_epoch else float("nan"),
         best_epoch=files.best_epoch,
         epochs=trainer.current_epoch,
         steps=trainer.global_step,

@@ -74,7 +74,7 @@ class FitResult:
         last: the newest checkpoint.
         best: the checkpoint of the highest validation Dice, None where nothing was validated.
         best_dice: that Dice, NaN where nothing was validated.
-        best_epoch: 0-based, -1 where nothing was validated.
+        best_epoch: counted from 1, 0 where nothing was validated.
         epochs, steps: completed, resumed ones included.
         elapsed_s: seconds, resumed ones included.
         stopped_by: "max_epochs", "max_time" or "early_stopping".

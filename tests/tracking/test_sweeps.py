@@ -67,7 +67,7 @@ def test_two_commands_do_not_run_one_sweep(tmp_path: Path) -> None:
 def test_figures_come_from_the_table_of_metrics(tmp_path: Path) -> None:
     sweep = _sweep(tmp_path / "sweeps")
     table = tmp_path / "metrics.csv"
-    table.write_text("epoch,step,elapsed_s,val/dice\n0,2,1.5,\n1,4,3.0,0.5\n2,6,4.5,nan\n3,8,6.0,0.4\n")
+    table.write_text("epoch,step,elapsed_s,val/dice\n1,2,1.5,\n2,4,3.0,0.5\n3,6,4.5,nan\n4,8,6.0,0.4\n")
     best = sweeps.with_figures(sweep.add("k", []), table, "val/dice", "max")
     assert (best.value, best.epoch, best.epochs, best.elapsed_s) == (0.5, 2, 4, 6.0)
     smallest = sweeps.with_figures(best, table, "val/dice", "min")

@@ -67,7 +67,7 @@ def test_a_run_fails_is_resumed_and_ends_well_as_one_mlflow_run(
         "config_resumed_1.yaml",
         "versions.json",
         "error.txt",
-        "overlays/epoch_0001_kits_4.png",
+        "overlays/epoch_0002_kits_4.png",
     }
     assert len(client.search_runs([done.info.experiment_id])) == 1
     assert list(elsewhere.iterdir()) == []

@@ -180,7 +180,7 @@ def test_a_class_that_is_never_predicted_is_said_once_and_not_again_after_a_resu
     assert alarms_of(spec.run_folder) == [("collapsed class", "lesion")]
     (row,) = json.loads((spec.run_folder / "alarms.json").read_text())
     assert "never predicted" in row["seen"]
-    assert row["epoch"] == 3, "the first with half of the training, and four steps, done"
+    assert row["epoch"] == 4, "the first with half of the training, and four steps, done"
     # half of eight crops are on foreground, half of these on the lesion, which each case has
     assert "about 2 were placed on it" in row["cause"]
     assert sum("collapsed class (lesion)" in record.getMessage() for record in caplog.records) == 1
@@ -269,7 +269,7 @@ def test_waiting_for_data_is_logged_and_said(make_spec, monkeypatch, sample_s, s
         assert not alarms_of(spec.run_folder)
         return
     (row,) = json.loads((spec.run_folder / "alarms.json").read_text())
-    assert (row["name"], row["epoch"]) == ("data starvation", 2)
+    assert (row["name"], row["epoch"]) == ("data starvation", 3)
     assert row["seen"].startswith("75 % of the last 2 epochs")
     assert "reading crops from the files, with no loader process" in row["cause"]
 

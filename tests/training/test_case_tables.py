@@ -55,7 +55,7 @@ def test_tables_of_each_validation_and_of_the_best(make_spec):
     spec = make_spec(max_epochs=4, val_every_n_epochs=2)
     result = fit(spec)
     tables = sorted(p.name for p in (spec.run_folder / "validation").iterdir())
-    assert tables == ["epoch_0001.csv", "epoch_0003.csv"]
+    assert tables == ["epoch_0002.csv", "epoch_0004.csv"]
     best = read_cases(spec.run_folder / "cases.csv")
     assert best == read_cases(spec.run_folder / "validation" / f"epoch_{result.best_epoch:04d}.csv")
     assert {row.case for row in best} == set(spec.data.val_ids)
@@ -64,7 +64,7 @@ def test_tables_of_each_validation_and_of_the_best(make_spec):
     assert all(row.ref_mm3 > 0 for row in best if row.label == "organ")
     with (spec.run_folder / "metrics.csv").open() as stream:
         last = list(csv.DictReader(stream))[-1]
-    final = read_cases(spec.run_folder / "validation" / "epoch_0003.csv")
+    final = read_cases(spec.run_folder / "validation" / "epoch_0004.csv")
     assert float(last["val/nsd_organ"]) == pytest.approx(
         np.mean([r.nsd for r in final if r.label == "organ"]), abs=1e-5
     )
@@ -78,7 +78,7 @@ def test_a_resume_drops_tables_of_epochs_to_come_and_keeps_the_best(make_spec):
     (folder / "cases.csv").write_text("case,label,dice\n")
     longer = dataclasses.replace(spec, trainer=dataclasses.replace(spec.trainer, max_epochs=3))
     result = fit(longer, resume=folder)
-    assert sorted(p.stem for p in (folder / "validation").iterdir()) == ["epoch_0000", "epoch_0001", "epoch_0002"]
+    assert sorted(p.stem for p in (folder / "validation").iterdir()) == ["epoch_0001", "epoch_0002", "epoch_0003"]
     assert result.best_dice >= first.best_dice
     assert read_cases(folder / "cases.csv") == read_cases(folder / "validation" / f"epoch_{result.best_epoch:04d}.csv")
 

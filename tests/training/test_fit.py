@@ -88,7 +88,7 @@ def test_files_and_result_of_a_run(make_spec):
     assert 0 <= float(rows[0]["train/data_wait_share"]) <= 1
     best = max(rows, key=lambda r: float(r["val/dice"]))
     assert result.best_dice == pytest.approx(float(best["val/dice"]), rel=1e-4)
-    assert read_checkpoint(result.best)["epoch"] == result.best_epoch == int(best["epoch"])
+    assert read_checkpoint(result.best)["epoch"] + 1 == result.best_epoch == int(best["epoch"])
     assert set(result.case_dice) == set(spec.data.val_ids)
     mean = np.nanmean([list(d.values()) for d in result.case_dice.values()], axis=0)
     assert result.metrics["val/dice_organ"] == pytest.approx(mean[0], abs=1e-6)
@@ -118,10 +118,10 @@ def test_checkpoint_describes_the_model_as_plain_data(make_spec):
 @pytest.mark.parametrize(
     ("every", "patience", "dices", "epochs", "validated"),
     [
-        (1, 1, [0.1, 0.2, 0.3, 0.4, 0.5], 5, [0, 1, 2, 3, 4]),  # it rises: never
-        (1, 2, [0.3, 0.4, 0.2, 0.3], 4, [0, 1, 2, 3]),
-        (3, 3, [0.1, 0.2, 0.2], 9, [2, 5, 8]),  # the second is the best: not stopped there
-        (3, 1, [0.3, 0.2], 6, [2, 5]),  # between validations nothing is known
+        (1, 1, [0.1, 0.2, 0.3, 0.4, 0.5], 5, [1, 2, 3, 4, 5]),  # it rises: never
+        (1, 2, [0.3, 0.4, 0.2, 0.3], 4, [1, 2, 3, 4]),
+        (3, 3, [0.1, 0.2, 0.2], 9, [3, 6, 9]),  # the second is the best: not stopped there
+        (3, 1, [0.3, 0.2], 6, [3, 6]),  # between validations nothing is known
     ],
 )
 def test_early_stopping_waits_for_validations_without_a_rise(

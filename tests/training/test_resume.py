@@ -107,7 +107,7 @@ def test_more_epochs_continue_where_it_ended(make_spec):
     spec = make_spec(max_epochs=3, val_every_n_epochs=2)
     assert fit(spec, resume=spec.run_folder / "last.ckpt").steps == 9
     found = rows(spec.run_folder)
-    assert [r["epoch"] for r in found] == ["0", "1", "2"]
+    assert [r["epoch"] for r in found] == ["1", "2", "3"]
     assert found[2]["val/dice"], "the last epoch is validated whatever the interval"
     assert float(found[2]["train/patches_per_s"]) > 0
 
@@ -157,7 +157,7 @@ def test_metrics_of_a_resumed_run_stand_under_their_columns(make_spec):
         writer.writerows({k: r[k] for k in ("epoch", "step", "elapsed_s", "val/dice", "train/loss")} for r in old)
     fit(dataclasses.replace(make_spec(max_epochs=3), vip_label=7), resume=spec.run_folder)
     found = rows(spec.run_folder)
-    assert [r["epoch"] for r in found] == ["0", "1", "2"]
+    assert [r["epoch"] for r in found] == ["1", "2", "3"]
     assert [r["train/loss"] for r in found[:2]] == [r["train/loss"] for r in old]
     assert found[0]["val/dice_lesion"] == ""
     assert float(found[2]["val/dice_lesion"]) >= 0

@@ -74,10 +74,10 @@ def test_from_raw_files_to_scores(fran, fran_home: Path, tmp_path: Path) -> None
     assert stored - pictures == {
         *("config.yaml", "config_resumed_1.yaml", "versions.json", "run.json", "checkpoints/best.ckpt"),
         *("curves/curves.png", "curves/metrics.csv", "validation/cases.csv"),
-        *("validation/epoch_0000.csv", "validation/epoch_0001.csv"),
+        *("validation/epoch_0001.csv", "validation/epoch_0002.csv"),
     }
     assert any(name.startswith("overlays/worst_1_") for name in pictures)
-    assert any(name.startswith("overlays/epoch_0001_") for name in pictures)
+    assert any(name.startswith("overlays/epoch_0002_") for name in pictures)
     output = tmp_path / "predictions"
     assert fran("infer", "project=demo", "runs=[first]", f"input={raw}", f"output={output}").returncode == 0
     for image in (raw / "images").glob("*.nii.gz"):
