@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from fran import __version__
 from fran.errors import FranError, choices, is_ctrl_c
@@ -128,8 +129,11 @@ VERBS: dict[str, Verb | Group] = {
         },
     ),
     "project": Group(
-        "one project: where it stands, its statistics, folds, datasources and label groups",
+        "projects: which there are; where one stands, its statistics, folds, datasources and groups",
         {
+            "ls": Verb(
+                "project_ls", "every project: its cases, its runs and the last of them, its folder", "fran project ls"
+            ),
             "status": Verb(
                 "project_status",
                 "cases, folds, labels, groups, preprocessed data, plans and runs",
@@ -335,7 +339,6 @@ def _run(arguments: Sequence[str]) -> None:
     else:
         sys.argv = [f"fran {name}", *(["--help"] if asked else rest)]
         from fran.workflows.first_word import say_first
-
         say_first(name, sys.argv[1:])
         import_module(f"fran.workflows.{verb.module}").main()
 
@@ -370,15 +373,19 @@ def _help(name: str, verb: Verb, keys: Sequence[str]) -> str:
     try:
         return "\n".join(key_help(name, verb, key) for key in keys if "=" not in key) or verb_help(name, verb)
     except FranError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+        _refuse(str(error))
 
 
 def _chosen(name: str, verbs: Verbs, word: str) -> Verb | Group:
     if word not in verbs:
-        sys.stderr.write(f"error: {name}: unknown verb '{word}'; {choices(word, list(verbs))}\n")
-        sys.exit(2)
+        _refuse(f"{name}: unknown verb '{word}'; {choices(word, list(verbs))}")
     return verbs[word]
+
+
+def _refuse(message: str) -> NoReturn:
+    """Say what cannot work about a command line, and end with the status for it."""
+    sys.stderr.write(f"error: {message}\n")
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,12 @@ class StoreError(FranError, RuntimeError):
     """A file that fran itself wrote is missing, stale or damaged."""
 
 
+class NothingNamedSo(StoreError):
+    """A project, a run, a cross-validation or a sweep that the command line names is not there; nothing was done."""
+
+    status = 2
+
+
 @dataclass(frozen=True)
 class CaseProblem:
     """One thing that is wrong, or worth knowing, about one case.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fran.errors import ConfigError, DataError
 from fran.workflows.entry import Job, put_in_words, run_verb
 from fran.workflows.locations import conf_dir, user_conf_dirs
+from fran.workflows.machine_advice import has_gpu
 from fran.workflows.registry import as_before, register
 from fran.workflows.schema import DatasourceConfig, ImportNnunetConfig, InitConfig
 from fran.workflows.sources import datasources_of, entries_of, is_setting, quoted_folders
@@ -111,6 +112,7 @@ def _say_changes(before: Mapping[str, SourceRow], after: Mapping[str, SourceRow]
 def _say(project: Project) -> None:
     """The essentials; `fran project status` and `fran project properties` tell the rest."""
     from fran.projects.status import project_status
+    from fran.workflows.project_properties import recommendation
 
     found, properties = project_status(project), project.properties
     tests, title = found["n_test"], project.project_title
@@ -119,8 +121,9 @@ def _say(project: Project) -> None:
     log.info("folds of %s cases; each is held out of one training, and judges it", ", ".join(map(str, sizes)))
     labels = (f"{row['value']} {row['name']} ({row['n_cases']} cases)" for row in found["labels"])
     log.info("labels: %s", ", ".join(labels))
-    overrides = " ".join(f"'{text}'" if "[" in text else text for text in properties["recommendation"]["overrides"])
-    log.info("recommended: %s", overrides)
+    recommended = recommendation(project, properties)
+    overrides = " ".join(f"'{text}'" if "[" in text else text for text in recommended["overrides"])
+    log.info("recommended%s: %s", "" if has_gpu() else " for a CPU (no CUDA device was found here)", overrides)
     log.info("      why: fran project properties project=%s", title)
 
 
@@ -128,6 +131,7 @@ def _as_dict(project: Project, report: AddReport, quality: Quality) -> dict[str,
     """The answer for programs."""
     from fran.datasources.verdicts import as_dict
     from fran.projects.status import project_status
+    from fran.workflows.project_properties import recommendation
 
     found = project_status(project)
     return {
@@ -140,7 +144,7 @@ def _as_dict(project: Project, report: AddReport, quality: Quality) -> dict[str,
         "n_test": found["n_test"],
         "folds": found["folds"],
         "labels": found["labels"],
-        "recommended": project.properties["recommendation"]["overrides"] if project.training_cases() else [],
+        "recommended": recommendation(project, project.properties)["overrides"] if project.training_cases() else [],
         "verdicts": as_dict(quality),
     }
 

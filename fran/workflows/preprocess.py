@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fran.errors import ConfigError, problems_table
 from fran.workflows.dry_run import say_stages
 from fran.workflows.entry import Job, command, run_verb
+from fran.workflows.machine_advice import trainable_here
 from fran.workflows.plan_data import PlanData, data_of, raw_jobs
 from fran.workflows.projects import existing_project
 from fran.workflows.schema import PreprocessConfig, PreprocessVerbConfig
@@ -29,7 +30,10 @@ def preprocess(job: Job[PreprocessVerbConfig]) -> list[Summary]:
         say("nothing was done; leave --dry-run away to do it")
         return []
     summaries = bring_up_to_date(project, data_of(project, job), config.preprocess)
-    log.info("next: %s", command("train", job.overrides))
+    settings, remark = trainable_here(job.overrides)
+    log.info("next: %s", command("train", settings))
+    if remark:
+        log.info("      (%s)", remark)
     return summaries
 
 

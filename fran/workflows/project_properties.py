@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fran.errors import ConfigError
+from fran.projects.recommendation import PATCH_VOXELS
 from fran.workflows.entry import Job, run_verb
+from fran.workflows.machine_advice import CPU_PATCH_VOXELS, has_gpu
 from fran.workflows.projects import existing_project
 from fran.workflows.schema import ProjectPropertiesConfig
 from fran.workflows.terminal import say, say_json, show_table
@@ -14,6 +17,10 @@ if TYPE_CHECKING:
     from fran.projects.project import Project
 
 _SMALLEST_PATCH = 16**3
+SMALL_PATCH = (
+    "no CUDA device was found here: the patch is one that a CPU trains with; for a training on a GPU,"
+    f" patch_voxels={PATCH_VOXELS}."
+)
 
 
 def project_properties(job: Job[ProjectPropertiesConfig]) -> None:
@@ -21,8 +28,7 @@ def project_properties(job: Job[ProjectPropertiesConfig]) -> None:
     config = job.config
     project = existing_project(config.paths, config.project)
     found = project.maybe_store_projectwide_properties()
-    if config.patch_voxels is not None:
-        found = {**found, "recommendation": _recommendation(project, found["modality"], config.patch_voxels)}
+    found = {**found, "recommendation": recommendation(project, found, config.patch_voxels)}
     if config.json:
         say_json(found)
         return
@@ -30,15 +36,31 @@ def project_properties(job: Job[ProjectPropertiesConfig]) -> None:
     _say_intensities(found)
     _say_shapes(found)
     _say_labels(found)
-    recommendation = found["recommendation"]
+    begin = found["recommendation"]
     say("To begin with:")
-    for reason in recommendation["reasons"]:
+    for reason in begin["reasons"]:
         say(f"  {reason}")
-    overrides = " ".join(f"'{text}'" if "[" in text else text for text in recommendation["overrides"])
+    overrides = " ".join(f"'{text}'" if "[" in text else text for text in begin["overrides"])
     say(f"\nnext: fran preprocess project={project.title} plan=plan1 {overrides}")
 
 
-def _recommendation(project: Project, modality: str, patch_voxels: int) -> dict[str, Any]:
+def recommendation(project: Project, found: Mapping[str, Any], patch_voxels: int | None = None) -> dict[str, Any]:
+    """Spacing and patch to begin with, see `fran.projects.recommendation.recommend`.
+
+    Args:
+        project: with training cases.
+        found: its stored properties, whose recommendation is one for a GPU.
+        patch_voxels: most voxels of the patch; None is what a GPU takes, or a CPU where there is no GPU here.
+    """
+    if patch_voxels is None and has_gpu():
+        return dict(found["recommendation"])
+    if patch_voxels is not None:
+        return _recommended(project, found["modality"], patch_voxels)
+    small = _recommended(project, found["modality"], CPU_PATCH_VOXELS)
+    return {**small, "reasons": [*small["reasons"], SMALL_PATCH]}
+
+
+def _recommended(project: Project, modality: str, patch_voxels: int) -> dict[str, Any]:
     import numpy as np
 
     from fran.projects.recommendation import recommend

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fran.errors import StoreError
 from fran.tracking.runs import in_training, read_record
 from fran.workflows.entry import Job, run_verb
+from fran.workflows.next_steps import INTERRUPTED, next_steps
 from fran.workflows.projects import existing_project
 from fran.workflows.schema import ProjectStatusConfig
 from fran.workflows.terminal import say, say_json, show_table
@@ -17,14 +18,14 @@ from fran.workflows.terminal import say, say_json, show_table
 if TYPE_CHECKING:
     from fran.projects.project import Project
 
-INTERRUPTED = "interrupted"
 log = logging.getLogger(__name__)
 
 
 def project_status(job: Job[ProjectStatusConfig]) -> None:
     """Print tables, or one JSON object."""
     config = job.config
-    found = status_of(existing_project(config.paths, config.project))
+    project = existing_project(config.paths, config.project)
+    found = status_of(project)
     if config.json:
         say_json(found)
         return
@@ -37,7 +38,8 @@ def project_status(job: Job[ProjectStatusConfig]) -> None:
     _say_preprocessed(found["preprocessed"], found["n_cases"])
     _say_plans(found["plans"])
     _say_runs(found["runs"])
-    say(f"next: {next_step(found)}")
+    first, *others = next_steps(project, found)
+    say("\n".join([f"next: {first}", *(f"      {other}" for other in others)]))
 
 
 def status_of(project: Project) -> dict[str, Any]:
@@ -59,24 +61,6 @@ def _state(run_folder: Path, *, checkpoint: bool) -> str:
     except StoreError:
         log.debug("%s has no readable record", run_folder)
     return INTERRUPTED if checkpoint else "no checkpoint"
-
-
-def next_step(found: dict[str, Any]) -> str:
-    """The command that the state asks for."""
-    title = found["title"]
-    if not found["n_training"]:
-        return f"fran init -t {title} -i <folder of images/ and lms/>"
-    if isinstance(found["labels"], str):
-        return f"fran project groups project={title} 'lm_groups=[[...],[...]]'"
-    if found["folds"]["unassigned"] or not found["properties"]:
-        return f"fran project folds project={title}"
-    if not any(stage["n_cases"] for stage in found["preprocessed"]):
-        return f"fran preprocess project={title} plan=plan1"
-    in_order = sorted(found["runs"], key=lambda run: str(run["started_at"]))
-    ended = [run for run in in_order if run["state"] in (INTERRUPTED, "finished")]
-    if ended and ended[-1]["state"] == INTERRUPTED:  # one that is older than a finished run was given up
-        return f"fran train project={title} resume={ended[-1]['name']}"
-    return f"fran train project={title} plan=plan1 fold=0"
 
 
 def _say_datasources(sources: Sequence[dict[str, Any]]) -> None:

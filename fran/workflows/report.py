@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import yaml
 
-from fran.errors import FranError, SettingProblem, StoreError, choices, counted
+from fran.errors import FranError, NothingNamedSo, SettingProblem, choices, counted
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.schema import ReportConfig
 from fran.workflows.terminal import counting, say, say_json
@@ -72,7 +72,8 @@ def of_run(config: ReportConfig) -> Path:
 def of_project(config: ReportConfig) -> Path:
     """Write the page of a project."""
     from fran.reporting.project_page import write_project_page
-    from fran.workflows.project_status import next_step, status_of
+    from fran.workflows.next_steps import next_steps
+    from fran.workflows.project_status import status_of
     from fran.workflows.projects import existing_project
 
     project = existing_project(config.paths, config.project)
@@ -81,7 +82,7 @@ def of_project(config: ReportConfig) -> Path:
     problems: list[str] = []
     runs = [_run_row(project, row, path.parent, problems) for row in status["runs"]]
     sheets = _sheets(project, config.sheet_cases, problems)
-    return write_project_page(path, project, status, runs, sheets, problems, next_step(status))
+    return write_project_page(path, project, status, runs, sheets, problems, next_steps(project, status)[0].command)
 
 
 def of_comparison(config: ReportConfig) -> Path:
@@ -132,7 +133,7 @@ def run_folder(config: ReportConfig, name: str, key: str = "run") -> Path:
     if any((folder / file).is_file() for file in ("config.yaml", "run.json")):
         return folder
     known = sorted(path.parent.name for path in runs.glob("*/config.yaml"))
-    raise StoreError(
+    raise NothingNamedSo(
         f"{key}: expected a run in {runs}, or the folder of one, found no '{name}'; {choices(name, known)}"
     )
 

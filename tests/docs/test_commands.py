@@ -22,7 +22,15 @@ from .world import World, jobs_of_sweep, run
 QUICK = (
     *("init", "add-data", "check", "fix rename-duplicates", "fix harmonise", "fix relabel", "fix names"),
     *("plan list", "plan show", "plan diff", "plan explain", "labels show", "labels tsl"),
-    *("project status", "project properties", "project folds", "project sheet", "project drop", "project groups"),
+    *(
+        "project ls",
+        "project status",
+        "project properties",
+        "project folds",
+        "project sheet",
+        "project drop",
+        "project groups",
+    ),
     *("cache ls", "cache verify", "cache gc", "score", "postprocess", "completion", "doctor"),
     *("import-excel", "export-excel", "import-nnunet", "export-nnunet"),
 )

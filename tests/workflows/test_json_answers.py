@@ -32,6 +32,7 @@ QUESTIONS: dict[str, tuple[str, str]] = {
     "plan explain": ("plan1", ""),
     "labels show": ("", "labels.0.raw"),
     "labels tsl": ("find=kidney", "structures"),
+    "project ls": ("", "0.project"),
     "project status": ("", "n_cases"),
     "project properties": ("", "recommendation"),
     "project folds": ("", "cases"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,12 @@ from fran.plans.schema import Plan
 from fran.projects.project import Project
 from fran.tracking.runs import RunRecord, training_lock, write_record
 from fran.workflows.entry import Job
+from fran.workflows.machine_advice import CPU_PATCH_VOXELS
 from fran.workflows.plan_data import properties_of
 from fran.workflows.project_drop import project_drop
 from fran.workflows.project_folds import project_folds
 from fran.workflows.project_groups import project_groups
+from fran.workflows.project_ls import project_ls
 from fran.workflows.project_properties import project_properties
 from fran.workflows.project_status import project_status
 from fran.workflows.projects import folders_of
@@ -29,6 +32,7 @@ from fran.workflows.schema import (
     ProjectDropConfig,
     ProjectFoldsConfig,
     ProjectGroupsConfig,
+    ProjectLsConfig,
     ProjectPropertiesConfig,
     ProjectStatusConfig,
 )
@@ -67,13 +71,36 @@ def test_a_plan_that_clips_what_networks_look_at_is_said(
         properties_of(project, Plan(clip_hu=[high + 50, high + 90]))
 
 
+def test_ls_lists_every_project_also_one_that_cannot_be_read(
+    config: dict,  # type: ignore[type-arg]
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    paths = config["paths"]
+    run = folders_of(paths, config["project"]).checkpoints / "plan1-dynunet-f0-1"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text("plan_name: plan1\n")
+    broken = Path(paths.projects) / "broken" / "cases.db"
+    broken.parent.mkdir()
+    broken.write_bytes(b"no database at all" * 99)
+    project_ls(job(ProjectLsConfig(paths)))
+    shown = capsys.readouterr().out
+    columns, first, second, problem = shown.splitlines()[:4]
+    assert columns.split() == ["project", "training", "test", "runs", "last", "run", "begun", "(UTC)", "folder"]
+    assert first.split()[:4] == ["broken", "?", "?", "0"] and str(broken) in problem
+    assert second.split()[:5] == ["organs", "3", "2", "1", "plan1-dynunet-f0-1"]
+    project_ls(job(ProjectLsConfig(paths, json=True)))
+    assert [row["n_training"] for row in json.loads(capsys.readouterr().out)] == [0, 3]
+    project_ls(job(ProjectLsConfig(replace(paths, projects=str(run)))))
+    assert "make one: fran init -t <title>" in capsys.readouterr().out
+
+
 def test_status_is_text_for_people(config: dict, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[type-arg]
     project_status(job(ProjectStatusConfig(**config)))
     shown = capsys.readouterr().out
     assert "project organs (abdomen): 3 training and 2 test cases" in shown
     assert "4 of 5" in shown
     assert "label groups: one group" in shown
-    assert shown.endswith("next: fran train project=organs plan=plan1 fold=0\n")
+    assert "\nnext: fran train project=organs plan=plan1 " in shown
     project_status(job(ProjectStatusConfig(**config, json=True)))
     assert json.loads(capsys.readouterr().out)["n_cases"] == 5
 
@@ -94,10 +121,10 @@ def test_status_says_which_runs_can_go_on(config: dict, capsys: pytest.CaptureFi
     expected = {"done": "finished", "killed": "interrupted", "stopped": "no checkpoint", "trained": "in training"}
     assert states == expected
     shown = capsys.readouterr().out
-    assert "next: fran train project=organs resume=killed\n" in shown and "in training" in shown
+    assert "next: fran train project=organs resume=killed   (it was interrupted)\n" in shown and "in training" in shown
     os.utime(runs / "done" / "config.yaml", (2e9, 2e9))  # trained after the killed one, which was given up
     project_status(job(ProjectStatusConfig(**config)))
-    assert "next: fran train project=organs plan=plan1" in capsys.readouterr().out
+    assert "next: fran cv project=organs   (the folds that are missing: " in capsys.readouterr().out
 
 
 def test_properties_say_what_to_begin_with(config: dict, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[type-arg]
@@ -110,6 +137,21 @@ def test_properties_say_what_to_begin_with(config: dict, capsys: pytest.CaptureF
     assert x * y * z <= 32768
     with pytest.raises(ConfigError, match="expected at least 4096"):
         project_properties(job(ProjectPropertiesConfig(**config, patch_voxels=8)))
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_the_patch_to_begin_with_is_one_for_this_machine(
+    config: dict,  # type: ignore[type-arg]
+    gpu: bool,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fran.workflows.project_properties.has_gpu", lambda: gpu)
+    project_properties(job(ProjectPropertiesConfig(**config, json=True)))
+    found = json.loads(capsys.readouterr().out)["recommendation"]
+    x, y, z = found["patch_size"]
+    assert (x * y * z <= CPU_PATCH_VOXELS) is not gpu
+    assert ("no CUDA device was found here" in found["reasons"][-1]) is not gpu
 
 
 def test_folds_groups_and_drop(config: dict, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[type-arg]
@@ -190,10 +232,10 @@ def test_folders_are_added_to_a_project_that_exists(fran, made: Path) -> None:  
     again = fran("add-data", "-t", "organs", "-i", str(made / "more"))
     assert again.returncode == 0 and "cases: 0 added, 0 changed, 2 as they were" in again.stderr
     unmade = fran("add-data", "project=demo", str(made / "more"))
-    assert unmade.returncode == 1 and "make it: fran demo" in unmade.stderr
+    assert unmade.returncode == 2 and "make it: fran demo" in unmade.stderr
 
 
 def test_project_that_is_not_there(fran) -> None:  # type: ignore[no-untyped-def]
     done = fran("project", "status", "project=demo")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "make it: fran demo" in done.stderr

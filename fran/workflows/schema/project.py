@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from fran.workflows.schema.parts import MISSING, ProjectVerbConfig
+from fran.workflows.schema.parts import MISSING, PathsConfig, ProjectVerbConfig
+
+
+@dataclass
+class ProjectLsConfig:
+    """`fran project ls`."""
+
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    json: bool = False
 
 
 @dataclass
