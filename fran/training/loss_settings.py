@@ -33,6 +33,19 @@ class LossSettings:
     focus: float = 0.0
     head_weights: list[float] | None = None
 
+    def describe(self) -> str:
+        """The two terms in words, with their factors where these are not 1.
+
+        Example:
+            >>> LossSettings().describe(), LossSettings(ce_weight=0.0).describe()
+            ('Dice + cross-entropy', 'Dice')
+            >>> LossSettings(fn_weight=0.7, fp_weight=0.3, focus=2.0, ce_weight=0.5).describe()
+            'Tversky + 0.5 x focal loss'
+        """
+        overlap = "Dice" if self.fp_weight == self.fn_weight == 0.5 else "Tversky"
+        terms = ((self.dice_weight, overlap), (self.ce_weight, "focal loss" if self.focus else "cross-entropy"))
+        return " + ".join(name if factor == 1 else f"{factor:g} x {name}" for factor, name in terms if factor)
+
     def problems(self) -> list[SettingProblem]:
         """What the types cannot rule out."""
         wanted = {

@@ -41,6 +41,16 @@ class OptimiserSettings:
     clip_norm: float = 12.0
     carried_lr_share: float = 1.0
 
+    def describe(self) -> str:
+        """The essentials in words.
+
+        Example:
+            >>> OptimiserSettings(name="sgd", lr=0.01, schedule="one_cycle").describe()
+            'SGD, learning rate 0.01, one-cycle schedule'
+        """
+        name = {"adamw": "AdamW", "sgd": "SGD"}.get(self.name, self.name)
+        return f"{name}, learning rate {self.lr:g}, {self.schedule.replace('_', '-')} schedule"
+
     def problems(self) -> list[SettingProblem]:
         """What the types cannot rule out."""
         wanted = {

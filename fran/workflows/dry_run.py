@@ -67,6 +67,7 @@ def say_training(spec: TrainSpec, split: Split, run_name: str) -> None:
     figures = f"{cost.parameters / 1e6:.1f} M parameters, patch {list(spec.patch_size)}"
     say(f"network: {filled['_target_']}, {figures}, {cost.flops / 1e9:.0f} GFLOP forward")
     say(f"classes: {', '.join(spec.data.labels.channel_names[1:])}")
+    say(f"optimiser: {settings.optimiser.describe()}; loss: {settings.loss.describe()}")
     device = resolve_accelerator(settings.accelerator)
     steps = f"{counted(settings.max_epochs, 'epoch')} of {counted(settings.steps_per_epoch, 'step')}"
     patches = "1 patch" if settings.batch_size == 1 else f"{settings.batch_size} patches"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from fran.errors import ConfigError, SettingProblem, StoreError, choices, counted, raise_for_settings
+from fran.errors import ConfigError, NothingNamedSo, SettingProblem, choices, counted, raise_for_settings
 from fran.io.files import atomic_path, read_json, write_json
 from fran.tracking.mlflow_logger import check_store
 from fran.tracking.runs import training_lock
@@ -105,6 +105,7 @@ def train(
         check_resume(spec, resume)
     with training_lock(run_folder):
         log.info("run %s: %s", run_folder.name, _size(spec))
+        log.info("%s", recipe(spec))
         tracking = track(job, project.folders, spec)
         _write_down(job, run_folder)
         result = _fit(spec, tracking, begin(run_folder), resume)
@@ -304,7 +305,7 @@ def _run_folder(project: Project, name: str, setting: str = "resume") -> Path:
     folder = parent / name
     if not folder.is_dir():
         known = sorted(p.name for p in parent.iterdir()) if parent.is_dir() else []
-        raise StoreError(f"{setting}: no run '{name}' in {parent}; {choices(name, known)}")
+        raise NothingNamedSo(f"{setting}: no run '{name}' in {parent}; {choices(name, known)}")
     return folder
 
 
@@ -363,6 +364,14 @@ def _size(spec: TrainSpec) -> str:
     most = settings.max_time_s
     limit = f", at most {clock(most)} with all validations" if most is not None else ""
     return f"{len(data.train_ids)} cases to train, {len(data.val_ids)} to validate; {steps}{limit}"
+
+
+def recipe(spec: TrainSpec) -> str:
+    """What decides most how a training goes, on one line."""
+    trainer = spec.trainer
+    batch = f"{trainer.batch_size}" + (f" (times {trainer.accumulate} a step)" if trainer.accumulate > 1 else "")
+    patch = " x ".join(map(str, spec.patch_size))
+    return f"{trainer.optimiser.describe()}; loss {trainer.loss.describe()}; batch {batch}, patch {patch}"
 
 
 def _say(result: FitResult, spec: TrainSpec) -> None:

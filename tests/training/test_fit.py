@@ -19,6 +19,7 @@ from fran.networks.build import build_network
 from fran.training import module
 from fran.training.fit import fit
 from fran.training.settings import AugmentationSettings, LossSettings, TrainerSettings
+from fran.workflows.train import recipe
 
 TINY = {"_target_": "fran.networks.dynunet.dynunet", "filters": 8, "max_filters": 32}
 
@@ -35,6 +36,15 @@ class Recorder(Callback):
 
     def on_validation_epoch_end(self, trainer, module):
         self.epochs_validated.append(trainer.current_epoch)
+
+
+def test_the_recipe_stands_on_one_line(make_spec):
+    spec = make_spec(batch_size=3, accumulate=2, lr=0.01, loss=LossSettings(ce_weight=0.5))
+    x, y, z = spec.patch_size
+    optimiser = spec.trainer.optimiser.describe()
+    assert "learning rate 0.01" in optimiser and recipe(spec) == (
+        f"{optimiser}; loss Dice + 0.5 x cross-entropy; batch 3 (times 2 a step), patch {x} x {y} x {z}"
+    )
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(fran: Typed) -> None
     said = fran("train", "project=nodes", "preset=cpu", "--dry-run", "fold=1", "patch_dim0=32", "patch_dim1=16")
     assert "run plan1-dynunet-f1-1: " in said
     assert "M parameters, patch [32, 32, 16]" in said
+    assert "optimiser: AdamW, learning rate 0.002, cosine schedule; loss: Dice + cross-entropy\n" in said
     assert "nothing was done" in said
     assert contents(fran.home) == before
     assert not [p for p in Path.cwd().iterdir() if p.name != "home"]
@@ -181,6 +182,15 @@ def test_names_may_stand_without_their_key() -> None:
     assert named(["a", "b"], ["plan", "against"]) == ["plan=a", "against=b"]
     assert named(["plan=a", "b"], ["plan", "against"]) == ["plan=a", "against=b"]
     assert named(["--config-dir", "my", "a"], ["plan"]) == ["--config-dir", "my", "plan=a"]
+
+
+def test_flags_may_stand_between_settings(fran: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAN_CONF", "")
+    (tmp_path / "mine" / "plan").mkdir(parents=True)
+    own = tmp_path / "mine" / "plan" / "own.yaml"
+    own.write_text("# @package _global_\ndefaults: [plan1, _self_]\nplan_name: own\nexpand_by: 7\n")
+    shown = fran("plan", "show", "own", "--config-dir", str(tmp_path / "mine"), "patch_dim0=96")
+    assert "96" in shown and str(own) in shown
 
 
 def test_mistakes_on_the_line(fran: Typed) -> None:
