@@ -7,7 +7,7 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fran.errors import ConfigError, StoreError, choices
+from fran.errors import ConfigError, NothingNamedSo, StoreError, choices
 from fran.io.checkpoint import BEST, LAST
 from fran.remote.cluster import Cluster, FileState
 from fran.remote.copies import one_at_a_time, read_record, whole_copy
@@ -115,7 +115,7 @@ def find_run(cluster: Cluster, project: str, run: str) -> RemoteRun:
     if found.files:
         return found
     what = "has no checkpoint yet" if run in names else "is not there"
-    raise StoreError(f"runs: '{run}' {what}, in {folder} on {cluster.settings.place}; {choices(run, names)}")
+    raise NothingNamedSo(f"runs: '{run}' {what}, in {folder} on {cluster.settings.place}; {choices(run, names)}")
 
 
 def copies_of(cluster: Cluster, project: str, folder: Path) -> Path:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fran.errors import StoreError, choices
+from fran.errors import NothingNamedSo, StoreError, choices
 from fran.io.files import read_json, write_json
 from fran.tracking.identity import differences
 from fran.tracking.runs import RunRecord, exclusive
@@ -90,7 +90,7 @@ def find_group(cv_folder: Path | str, name: str) -> CvGroup:
     folder = Path(cv_folder) / name
     if not (folder / GROUP_FILE).is_file():
         known = [group.name for group in groups_in(cv_folder)]
-        raise StoreError(f"group: no cross-validation '{name}' in {cv_folder}; {choices(name, known)}")
+        raise NothingNamedSo(f"group: no cross-validation '{name}' in {cv_folder}; {choices(name, known)}")
     return _read(folder)
 
 

@@ -32,7 +32,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fran.errors import ConfigError, StoreError, choices
+from fran.errors import ConfigError, NothingNamedSo, StoreError, choices
 from fran.io.files import atomic_path, read_json, write_json
 from fran.tracking.identity import differences, identity, settings_digest
 from fran.tracking.runs import exclusive, held, is_held
@@ -266,7 +266,7 @@ def find_sweep(folder: Path, name: str | None) -> Sweep:
         return found[0]
     if not known:
         raise StoreError(f"sweep: expected one in {folder}, found none; make one: fran train -m plan=plan1,plan2")
-    raise StoreError(f"sweep: no sweep '{name}' in {folder}; {choices(str(name), [s.name for s in known])}")
+    raise NothingNamedSo(f"sweep: no sweep '{name}' in {folder}; {choices(str(name), [s.name for s in known])}")
 
 
 def read_sweep(folder: Path) -> Sweep:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import signal
@@ -10,7 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from rich.console import Console
@@ -22,6 +25,9 @@ from fran.errors import ConfigError, StoreError
 ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 PORTS_TRIED = 100
 STOP_S = 10.0
+PATIENCE_S = 5.0
+"""For one answer of a server that has come up."""
+log = logging.getLogger("fran.ui")
 
 
 def ui_arguments(db: Path | str, port: int = 5000, host: str = "127.0.0.1") -> list[str]:
@@ -56,14 +62,17 @@ def run_ui(
             f"{db}: expected the project's MLflow store, found nothing; train a run first, or check the project"
         )
     check_port(port, host)
-    console = Console()
-    console.print(f"{runs_page(db, port, host)}   (Ctrl-C ends it; the same by hand:)", soft_wrap=True, highlight=False)
-    console.print(ui_command(db, port, host), soft_wrap=True, markup=False, highlight=False)
+    log.info("starting MLflow's server, which takes some seconds …")
+    page = runs_page(db, port, host)
     call = [sys.executable, "-m", "mlflow", *ui_arguments(db, port, host)]
     # a session of its own, so that one signal ends the server with all its workers, whoever was told to stop
     with subprocess.Popen(call, env={**(environment or os.environ), **ENVIRONMENT}, start_new_session=True) as server:
         former = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
+            if _answers(server, port, host):
+                console = Console(soft_wrap=True, highlight=False, markup=False)
+                console.print(f"{page}   (Ctrl-C ends it; the same by hand:)")
+                console.print(ui_command(db, port, host))
             return server.wait()
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
@@ -94,6 +103,18 @@ def check_port(port: int, host: str = "127.0.0.1") -> None:
     free = next((p for p in range(port + 1, min(port + PORTS_TRIED, 65536)) if _is_free(p, host)), None)
     hint = f"use port {free}, which is free" if free else "choose another one"
     raise ConfigError(f"port: {port} on {host} is taken by another program; {hint}, or end that program")
+
+
+def _answers(server: subprocess.Popen[bytes], port: int, host: str) -> bool:
+    """Wait until the server answers; False where it has ended instead."""
+    there = "127.0.0.1" if host in ("0.0.0.0", "") else host
+    while server.poll() is None:
+        with closing(HTTPConnection(there, port, timeout=PATIENCE_S)) as connection, suppress(OSError, HTTPException):
+            connection.request("GET", "/health")
+            if connection.getresponse().status == HTTPStatus.OK:
+                return True
+        time.sleep(0.2)
+    return False
 
 
 def _is_free(port: int, host: str) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from fran.errors import ConfigError, SettingProblem, StoreError
+from fran.errors import ConfigError, NothingNamedSo, SettingProblem, StoreError
 from fran.evaluation.cross_validation import CvSummary, FoldScores, summarise_folds
 from fran.evaluation.cv_report import as_dict, metrics_of, table_of, write_summary
 from fran.evaluation.intervals import Bootstrap
@@ -159,7 +159,7 @@ def run_of(project: Project, name: str) -> RunRecord:
         from fran.errors import choices
 
         known = [record.name for record in records(project.folders.checkpoints)]
-        raise StoreError(f"runs: no run '{name}' in {project.folders.checkpoints}; {choices(name, known)}")
+        raise NothingNamedSo(f"runs: no run '{name}' in {project.folders.checkpoints}; {choices(name, known)}")
     return read_record(folder)
 
 

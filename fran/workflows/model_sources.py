@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fran.errors import StoreError
+from fran.errors import NothingNamedSo, StoreError
 from fran.projects.folders import ProjectFolders
 from fran.remote.settings import HpcSettings
 from fran.workflows.hpc import SETTINGS, cluster, hpc_settings, needed_settings
@@ -86,7 +86,7 @@ class ModelSources:
                 raise
             settings = hpc_settings()
             if settings is None:
-                raise StoreError(f"{error}; for runs of a cluster set {SETTINGS}") from error
+                raise NothingNamedSo(f"{error}; for runs of a cluster set {SETTINGS}") from error
             return pull(settings, self.folders, name, self.checkpoint)
 
 

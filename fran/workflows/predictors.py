@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fran.errors import ConfigError, StoreError, choices
+from fran.errors import ConfigError, NothingNamedSo, StoreError, choices
 from fran.workflows.label_flow import label_table
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def find_checkpoint(run: str, checkpoints: Path, which: str, key: str = "runs") 
     found = next((file for file in (folder / f"{which}.ckpt", folder / "last.ckpt") if file.is_file()), None)
     if found is None:
         known = sorted(p.parent.name for p in checkpoints.glob("*/last.ckpt"))
-        raise StoreError(f"{key}: no checkpoint of '{run}' in {checkpoints}; {choices(run, known)}")
+        raise NothingNamedSo(f"{key}: no checkpoint of '{run}' in {checkpoints}; {choices(run, known)}")
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fran.errors import StoreError
+from fran.errors import NothingNamedSo
 from fran.projects.folders import ProjectFolders
 from fran.projects.project import Project
 from fran.workflows.schema import PathsConfig, ProjectConfig
@@ -20,10 +20,12 @@ def existing_project(paths: PathsConfig, project: ProjectConfig) -> Project:
     """The configured project.
 
     Raises:
-        StoreError: it has not been made yet.
+        NothingNamedSo: it has not been made yet.
     """
     found = Project(project.title, folders_of(paths, project))
     if found.folders.database.is_file():
         return found
     make = "fran demo" if project.title == "demo" else f"fran init -t {project.title} -i <folder of images/ and lms/>"
-    raise StoreError(f"project: expected a project '{project.title}' in {paths.projects}, found none; make it: {make}")
+    raise NothingNamedSo(
+        f"project: expected a project '{project.title}' in {paths.projects}, found none; make it: {make}"
+    )

@@ -47,7 +47,7 @@ def test_runs_of_the_cluster_predict(fran: Any, server: Any, image: Path, tmp_pa
     pulled = fran("hpc", "pull", "project.title=kits", "runs=[plan1-dynunet-f0-1]", **environment)
     assert Path(pulled.stdout.strip()).name == "best.ckpt"
     missing = fran(*command, "runs=[plan1-dynunet-f0-2]", **environment)
-    assert missing.returncode == 1
+    assert missing.returncode == 2
     assert "did you mean 'plan1-dynunet-f0-1'" in missing.stderr
 
 
@@ -87,7 +87,7 @@ def test_an_unknown_host_is_refused_with_its_fingerprint(fran: Any, server: Any,
 def test_without_settings_it_is_said_how(fran: Any, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HPC_SETTINGS", raising=False)
     done = fran("infer", "project.title=kits", "runs=[one]", f"input={image}")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "for runs of a cluster set HPC_SETTINGS" in done.stderr
     done = fran("hpc", "ls", "project.title=kits")
     assert done.returncode == 2

@@ -55,6 +55,34 @@ def test_without_a_store_nothing_is_served(tmp_path: Path) -> None:
     assert not (tmp_path / "mlflow.db").exists()
 
 
+def test_the_address_is_printed_when_the_server_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_logger(TrackingSettings(), project="kits", run_name="r", project_folder=tmp_path, run_folder=tmp_path / "r")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    # in the server's place: refuses for a second, answers three times, and ends
+    code = (
+        "import http.server, time; time.sleep(1)\n"
+        "class Health(http.server.BaseHTTPRequestHandler):\n"
+        "    def do_GET(self): self.send_response(200); self.end_headers()\n"
+        f"server = http.server.HTTPServer(('127.0.0.1', {port}), Health)\n"
+        "server.handle_request(); open('answered', 'w').close(); time.sleep({linger}); raise SystemExit(3)"
+    )
+    stub = tmp_path / "mlflow.py"
+    monkeypatch.setattr("fran.tracking.ui.ui_arguments", lambda *_: [])
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    stub.write_text(code.format(linger=1))
+    assert run_ui(tracking_db(tmp_path), port) == 3
+    assert capsys.readouterr().out.startswith(f"http://127.0.0.1:{port}/#/experiments/")
+    assert (tmp_path / "answered").exists()
+    stub.write_text("raise SystemExit(4)")
+    assert run_ui(tracking_db(tmp_path), port) == 4
+    assert capsys.readouterr().out == "", "no address of a server that never answered"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_server_shows_artefacts_and_ends_whole(tmp_path: Path, number: signal.Signals) -> None:
@@ -74,15 +102,17 @@ def test_the_server_shows_artefacts_and_ends_whole(tmp_path: Path, number: signa
     )
     ui = subprocess.Popen([sys.executable, "-c", code, str(tracking_db(tmp_path)), str(port)], **PIPES)
     try:
+        assert ui.stdout is not None
+        first = next(line for line in ui.stdout if line.startswith(b"http://"))  # comes when the server answers
         url = f"http://127.0.0.1:{port}/get-artifact?path=overlays/a.txt&run_uuid={run_id}"
-        assert _fetch(url, 300) == b"hello"
+        assert _fetch(url, 5) == b"hello"
     finally:
         os.kill(ui.pid, number)
         output, errors = ui.communicate(timeout=40)
     assert ui.returncode == 128 + number
     assert b"Traceback" not in errors and b"Shutting down" in errors
     assert b"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false" in output
-    assert f"http://127.0.0.1:{port}/#/experiments/{logger.experiment_id}/runs".encode() in output
+    assert f"http://127.0.0.1:{port}/#/experiments/{logger.experiment_id}/runs".encode() in first
     check_port(port)
 
 

@@ -87,7 +87,7 @@ def test_from_raw_files_to_scores(fran, fran_home: Path, tmp_path: Path) -> None
     assert fran("score", f"pred={output}", f"gt={raw}").returncode == 0
     assert json.loads((output / "scores.json").read_text())["references"] == 4
     unknown = fran("infer", "project=demo", "runs=[frist]", f"input={raw}")
-    assert unknown.returncode == 1
+    assert unknown.returncode == 2
     assert "did you mean 'first'" in unknown.stderr
 
 
