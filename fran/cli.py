@@ -339,6 +339,10 @@ def _run(arguments: Sequence[str]) -> None:
     else:
         sys.argv = [f"fran {name}", *(["--help"] if asked else rest)]
         from fran.workflows.first_word import say_first
+        from fran.workflows.legacy import hint
+
+        if verb.primary and (old := hint(name, rest)):
+            _refuse(old)
         say_first(name, sys.argv[1:])
         import_module(f"fran.workflows.{verb.module}").main()
 
@@ -351,7 +355,7 @@ def find(arguments: Sequence[str]) -> tuple[str, Verb | Group | None, Sequence[s
     if not arguments or arguments[0] in ("-h", "--help"):
         return "", None, arguments
     name, rest = arguments[0], arguments[1:]
-    verb = _chosen("fran", VERBS, name)
+    verb = _chosen("fran", VERBS, name, rest)
     if isinstance(verb, Group):
         if verb.default is not None and (_is_setting(rest[:1]) or not verb.verbs):
             return name, verb.default, rest
@@ -376,9 +380,12 @@ def _help(name: str, verb: Verb, keys: Sequence[str]) -> str:
         _refuse(str(error))
 
 
-def _chosen(name: str, verbs: Verbs, word: str) -> Verb | Group:
+def _chosen(name: str, verbs: Verbs, word: str, rest: Sequence[str] = ()) -> Verb | Group:
     if word not in verbs:
-        _refuse(f"{name}: unknown verb '{word}'; {choices(word, list(verbs))}")
+        from fran.workflows.legacy import old_program
+
+        now = old_program(word, rest) if verbs is VERBS else ""
+        _refuse(f"{name}: unknown verb '{word}'; " + (f"today: {now}" if now else choices(word, list(verbs))))
     return verbs[word]
 
 

@@ -48,16 +48,22 @@ WRONG = [
     ("labels tsl find=nothing_like_it", "find: nothing in"),
     ("completion bahs", "did you mean 'bash'?"),
     ("export-excel nowhere --out x.xlsx", "expected plan/*.yaml"),
-]
-FAILED = [
     ("project status", "make it: fran demo"),
     ("cv show", "make it: fran demo"),
     ("cache ls", "make it: fran demo"),
     ("preprocess", "make it: fran demo"),
     ("train preset=cpu", "make it: fran demo"),
+    ("infer runs=[a] input=nowhere", "no checkpoint of 'a'"),
+    ("report run=nothing", "found no 'nothing'"),
+    ("train -t kits -p plan1 fold=1", "type fran train project=kits plan=plan1 fold=1 "),
+    ("infer -e a b -i new", "type fran infer 'runs=[a,b]' input=new "),
+    ("project_init -t kits -i raw/kits", "today: fran init -t kits -i raw/kits\n"),
+    ("analyze_resample.py -t kits -p plan2 -n 4", "today: fran preprocess project=kits plan=plan2 preprocess.num"),
+    ("ensemble.sh -e a b -i new", "today: fran infer 'runs=[a,b]' input=new\n"),
+]
+FAILED = [
     ("ui", "train a run first"),
     ("score pred=nowhere gt=nowhere", "expected a folder of label maps"),
-    ("infer runs=[a] input=nowhere", "no checkpoint of 'a'"),
     ("import-excel nowhere.xlsx --out x", "expected a workbook"),
 ]
 

@@ -23,7 +23,7 @@ def guide_files(folder: Path) -> dict[str, Path]:
     """
     place = folder / "lms" if (folder / "lms").is_dir() else folder
     if not place.is_dir():
-        raise ConfigError(f"label maps: expected a folder of label maps, found none at {folder}; check the path")
+        raise ConfigError(f"label maps: expected a folder of label maps, found none at {folder}")
     found = {stem(p): p for p in sorted(place.iterdir()) if p.name.lower().endswith(EXTENSIONS)}
     if not found:
         raise ConfigError(f"label maps: expected files ending in {', '.join(EXTENSIONS)} in {place}, found none")

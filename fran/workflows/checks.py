@@ -71,7 +71,10 @@ def project_problems(project: Project, plan: Plan, chain: Sequence[Plan], fold: 
     if not project.exists or not len(project):
         return _spellings(plan)
     found = [*_datasources(project, plan), *_fold(project, fold)]
-    return found if any(p.key == "datasources" for p in found) else [*found, *_labels(project, plan, chain)]
+    if any(p.key == "datasources" for p in found):
+        return found
+    found += _labels(project, plan, chain)
+    return found if any(p.key == "imported_folder" for p in found) else [*found, *_imported(project, plan, chain)]
 
 
 def _datasources(project: Project, plan: Plan) -> Iterator[SettingProblem]:
@@ -110,6 +113,23 @@ def _labels(project: Project, plan: Plan, chain: Sequence[Plan]) -> list[Setting
         return []
     known = ", ".join(f"{value} {name}" for value, name in scheme.names.items())
     return [SettingProblem("vip_label", plan.vip_label, f"a label of the network's: {known}")]
+
+
+def _imported(project: Project, plan: Plan, chain: Sequence[Plan]) -> Iterator[SettingProblem]:
+    """Folders of imported label maps that are not there, as those of a plan that was made on another machine."""
+    from fran.preprocessing.guides import guide_files
+    from fran.workflows.plan_data import imported_folders
+
+    cut = next((stage for stage in reversed(data_stages(chain)) if stage.mode in ("lbd", "rbd")), None)
+    if cut is None or cut.imported_folder is None:
+        return
+    found = imported_folders(project, cut.imported_folder, plan.datasources or project.datasources)
+    for folder in dict.fromkeys(found.values()):
+        try:
+            guide_files(folder)
+        except ConfigError as error:
+            expected = f"a folder with label maps on this machine ({error})"
+            yield SettingProblem("imported_folder", str(folder), expected)
 
 
 def _spellings(plan: Plan) -> list[SettingProblem]:

@@ -29,11 +29,12 @@ from fran.plans.schema import Plan
 from fran.workflows.composition import composed
 from fran.workflows.dry_run import traceless
 from fran.workflows.explain import explain
+from fran.workflows.legacy import hint
 from fran.workflows.locations import conf_dir, prefer_config_dir
 from fran.workflows.plans import plan_problems
 from fran.workflows.provenance import Origin, origin
 from fran.workflows.schema import register
-from fran.workflows.terminal import fitted, reader_gone, spoken
+from fran.workflows.terminal import fitted, flags_last, reader_gone, spoken
 
 log = logging.getLogger("fran")
 
@@ -134,7 +135,9 @@ def run_verb(
             sys.exit(status)
 
     try:
-        with traceless(spoken(sys.argv[1:])) as sys.argv[1:]:
+        if old := hint(name, sys.argv[1:]):  # `fran` asks before; the scripts do not
+            raise ConfigError(old)
+        with traceless(flags_last(spoken(sys.argv[1:]))) as sys.argv[1:]:
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(run)()
         status = 0
     except BaseException as error:  # noqa: BLE001  (what is not known here is raised again)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
 
 from fran.errors import FranError
 from fran.parallel.quiet import quiet
 from fran.training.launcher import place
+from fran.workflows.legacy import hint
 from fran.workflows.terminal import fitted
-from fran.workflows.verb_settings import settings_of
+from fran.workflows.verb_settings import folders, settings_of
 from fran.workflows.verbs import Verb
 
 SAID: dict[str, tuple[str, ...]] = {
@@ -35,7 +39,7 @@ def say_first(name: str, arguments: Sequence[str], environment: Mapping[str, str
     flags = {argument.partition("=")[0] for argument in arguments}
     if name not in SAID or flags.intersection(NOTHING_TO_WAIT_FOR) or "quiet=true" in arguments:
         return
-    if quiet(environment) or not _first_of_several(environment):
+    if hint(name, arguments) or quiet(environment) or not _first_of_several(environment):
         return
     sys.stderr.write(fitted(f"{first_word(name, arguments)}\n", sys.stderr))
     sys.stderr.flush()
@@ -54,8 +58,23 @@ def first_word(name: str, arguments: Sequence[str]) -> str:
     """
     typed = dict(argument.lstrip("+").split("=", 1) for argument in arguments if "=" in argument)
     groups = {} if "resume" in typed else settings_of(Verb(name, "", "")).groups
+    groups |= chosen_by_preset(typed["preset"], arguments) if "preset" in typed else {}
     known = {"project": "demo", **groups, **typed}
     return f"fran {name}: {', '.join(f'{key} {known[key]}' for key in SAID[name] if key in known)}; loading PyTorch …"
+
+
+def chosen_by_preset(preset: str, arguments: Sequence[str]) -> dict[str, str]:
+    """Options of configuration groups that a preset's file chooses, one in a folder of ``--config-dir`` first."""
+    named = [Path(value or after) for flag, value, after in _flags(arguments) if flag in ("--config-dir", "-cd")]
+    places = [*named, *(folder / "conf" for folder in named), *folders()]
+    file = next((f for place in places if (f := place / "preset" / f"{preset}.yaml").is_file()), None)
+    text = file.read_text(encoding="utf-8") if file else ""
+    return dict(re.findall(r"^  - override /([\w/]+): *(\S+)", text, re.MULTILINE))
+
+
+def _flags(arguments: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Every word as flag, value behind "=", and the word after it."""
+    return [(*argument.partition("=")[::2], after) for argument, after in pairwise([*arguments, ""])]
 
 
 def _first_of_several(environment: Mapping[str, str]) -> bool:

@@ -142,7 +142,7 @@ def context_of(project: Project, plans: Sequence[Plan], flow: LabelFlow) -> Cont
     cut = next((plan for plan in reversed(plans) if plan.mode in ("lbd", "rbd")), None)
     if cut is None:
         return context
-    context = replace(context, imported=_imported_folders(project, cut.imported_folder, datasources))
+    context = replace(context, imported=imported_folders(project, cut.imported_folder, datasources))
     return context if cut.mode == "lbd" else replace(context, **_guidance(project, cut))
 
 
@@ -155,7 +155,7 @@ def _guidance(project: Project, plan: Plan) -> dict[str, Any]:
     return {"localiser": localiser, "regions": regions}
 
 
-def _imported_folders(project: Project, given: Any, datasources: Sequence[str]) -> dict[str, Path]:
+def imported_folders(project: Project, given: Any, datasources: Sequence[str]) -> dict[str, Path]:
     """Folder of imported label maps by datasource, or one under ``"*"``."""
     from fran.preprocessing.relabelling import EVERYBODY
 

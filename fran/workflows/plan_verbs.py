@@ -9,6 +9,7 @@ from fran.errors import ConfigError
 from fran.workflows.entry import Job, put_in_words, run_verb
 from fran.workflows.projects import folders_of
 from fran.workflows.schema import PlansConfig, TrainConfig
+from fran.workflows.terminal import WITH_VALUE
 
 if TYPE_CHECKING:
     from fran.projects.project import Project
@@ -38,7 +39,7 @@ def named(arguments: Sequence[str], keys: Sequence[str]) -> list[str]:
     follows = False
     for argument in arguments:
         bare = not follows and "=" not in argument and not argument.startswith(("-", "~"))
-        follows = argument in ("--config-dir", "-cd", "--cfg", "-c", "--package", "-p", "--config-name", "-cn")
+        follows = argument in WITH_VALUE
         if bare and not free:
             expected = f"{len(keys)} name{'s' if len(keys) > 1 else ''} and key=value settings" if keys else "key=value"
             raise ConfigError(f"'{argument}': expected {expected}, found one word more")

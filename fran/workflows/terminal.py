@@ -35,6 +35,9 @@ FLAGS = (
 """Of fran and of Hydra."""
 
 
+WITH_VALUE = ("--config-dir", "-cd", "--cfg", "-c", "--package", "-p", "--config-name", "-cn", "--config-path", "-cp")
+"""Flags whose value is the next word, where it is not behind "="."""
+
 COMMAND = re.compile(
     r"\bfran(?: [a-z][\w-]*(?![\w=./-])){1,2}(?: +(?:[\w./@+~-]+=(?:'[^']*'|<[^>]*>|\S+)|'[^']*'|--?[a-z]\S*))*"
 )
@@ -129,6 +132,23 @@ def spoken(arguments: Sequence[str]) -> list[str]:
         os.environ[QUIET] = "1"
     kept = ["json=true" if argument == "--json" else argument for argument in arguments if argument not in silent]
     return [re.sub(r"^([\w./@]+=)~(?=/|$)", lambda m: f"{m[1]}{Path.home()}", argument) for argument in kept]
+
+
+def flags_last(arguments: Sequence[str]) -> list[str]:
+    """A command line with its settings together, as Hydra wants them; flags with what belongs to them come behind.
+
+    Example:
+        >>> flags_last(["plan=plan3", "--config-dir", "mine", "project=kits", "--cfg", "job", "-m"])
+        ['plan=plan3', 'project=kits', '--config-dir', 'mine', '--cfg', 'job', '-m']
+    """
+    settings: list[str] = []
+    flags: list[str] = []
+    takes_value = False
+    for argument in arguments:
+        is_flag = takes_value or argument.startswith("-")
+        (flags if is_flag else settings).append(argument)
+        takes_value = not takes_value and argument in WITH_VALUE
+    return [*settings, *flags]
 
 
 LEAST_STRIP = 24

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fran.workflows.first_word import SAID, say_first
+from fran.workflows.first_word import SAID, first_word, say_first
 
 ROOT = Path(__file__).resolve().parents[2]
 WITHOUT = "import sys\nfor name in ('torch', 'mlflow', 'hydra', 'omegaconf', 'numpy'): sys.modules[name] = None\n"
@@ -31,10 +31,24 @@ def test_scripts_say_it_too(name: str) -> None:
     assert done.stderr.startswith(f"fran {name}: project kits")
 
 
+@pytest.mark.parametrize("named", ["FRAN_CONF", "--config-dir", "--config-dir="])
+def test_the_plan_that_a_preset_chooses(named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    preset = tmp_path / "conf" / "preset" / "workbook.yaml"
+    preset.parent.mkdir(parents=True)
+    preset.write_text("# @package _global_\ndefaults:\n  - override /plan: plan7\n  - override /model: unet\n")
+    flags = {"FRAN_CONF": [], "--config-dir": ["--config-dir", str(tmp_path)]}.get(named, [f"{named}{tmp_path}"])
+    monkeypatch.setenv("FRAN_CONF", str(tmp_path) if named == "FRAN_CONF" else "")
+    typed = [*flags, "preset=workbook"]
+    assert first_word("train", typed).startswith("fran train: project demo, plan plan7, model unet;")
+    assert "plan plan2, model unet" in first_word("train", [*typed, "plan=plan2"])
+    assert "plan plan1, model dynunet" in first_word("train", ["preset=cpu"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment"),
     [
         (["--help"], {}),
+        (["-t", "kits"], {}),
         (["--cfg", "job"], {}),
         (["--quiet"], {}),
         (["quiet=true"], {}),

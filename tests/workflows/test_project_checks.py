@@ -57,6 +57,18 @@ def test_what_the_project_lacks(home: Path, monkeypatch: pytest.MonkeyPatch, ove
     assert f"command line: {override}" in found or "nodes.yaml:" in found
 
 
+def test_imported_label_maps_that_are_not_on_this_machine(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lms = home.parent / "lits" / "lms"
+    settings = ("mode=lbd", "remapping_imported=null", "datasources=[lits]")
+    assert not said(home, monkeypatch, f"imported_folder={lms}", *settings)
+    found = said(home, monkeypatch, "imported_folder=/s/xnat/lms", *settings)
+    assert "imported_folder = /s/xnat/lms" in found
+    assert "expected a folder with label maps on this machine (" in found
+    assert "set in   command line: imported_folder=/s/xnat/lms" in found
+    listed = said(home, monkeypatch, f"imported_folder=[{lms},/gone]", *settings[:2], "datasources=[lits,drli]")
+    assert "imported_folder = /gone" in listed and str(lms) not in listed.split("set in")[0]
+
+
 def test_all_of_it_at_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = said(home, monkeypatch, "fold=9", "vip_label=7", "patch_overlap=1", "patch_dim0=100")
     assert "4 settings cannot work" in found
