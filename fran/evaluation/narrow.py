@@ -1,9 +1,13 @@
-"""Tables in a terminal of any width: numbers and words stay whole, names are broken where they have a seam."""
+"""Tables in a terminal of any width: numbers and words stay whole, names are broken where they have a seam.
+
+What is no terminal gets a line a row, however long, for `grep` and `cut`.
+"""
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -29,6 +33,25 @@ def parted(text: str, width: int) -> str:
             lines.append("")
         lines[-1] += part
     return "\n".join(line.rstrip() for line in lines)
+
+
+def plain_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table for a file or another program: a line a row, nothing drawn, wrapped or cut.
+
+    Example:
+        >>> print(plain_table(("case", "Dice"), [("kits_4", "0.525"), ("a", "0.9")]))
+        case    Dice
+        kits_4  0.525
+        a       0.9
+    """
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    plain = io.StringIO()
+    Console(file=plain, width=10_000, color_system=None).print(table)
+    return "\n".join(line.rstrip() for line in plain.getvalue().splitlines())
 
 
 def fitting_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> Table | None:

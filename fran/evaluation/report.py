@@ -15,7 +15,7 @@ from rich.text import Text
 from fran.errors import StoreError, counted, problems_table
 from fran.evaluation.intervals import Bootstrap
 from fran.evaluation.measures import COLUMNS, Measures, Score
-from fran.evaluation.narrow import fitting_table
+from fran.evaluation.narrow import fitting_table, plain_table
 from fran.evaluation.paired import Paired, sentence, verdict
 from fran.evaluation.scoring import ScoreTable
 from fran.evaluation.summary import Estimate, LabelSummary
@@ -119,14 +119,14 @@ def paired_dict(lines: Sequence[Paired], how: Bootstrap, pred: Path | str, again
 def show_scores(
     table: ScoreTable, summary: Sequence[LabelSummary], console: Console | None = None, n_worst: int = 5
 ) -> None:
-    """Show means per label with their intervals, the worst cases and the problems in the terminal."""
+    """Show means per label with their intervals, the worst cases and the problems; wrapped for a terminal alone."""
     console = console or Console()
     parts: list[RenderableType] = [_problems(table)]
     parts += _tables(*_worst_table(table, n_worst), console)
     parts += [*_tables(*_summary_table(table, summary), console), Text(_meanings(table.measures), style="dim")]
     if any(line.lesions for line in summary):
         parts += [Text(), *_tables(*_lesion_table(table, summary), console)]
-    console.print(Group(*parts))
+    console.print(Group(*parts), soft_wrap=not console.is_terminal)
 
 
 def show_paired(
@@ -144,7 +144,8 @@ def show_paired(
         found = verdict(line, how.level)
         rows.append((line.label, COLUMNS[line.column].heading, *means, difference, won, p, found))
     said = (Text(sentence(line, how.level)) for line in lines if line.column == "dice")
-    console.print(Group(*_tables(f"{pred}, less {against}", columns, rows, console), *said))
+    parts = Group(*_tables(f"{pred}, less {against}", columns, rows, console), *said)
+    console.print(parts, soft_wrap=not console.is_terminal)
 
 
 def shown(value: float | None, digits: int) -> str:
@@ -208,7 +209,13 @@ def _worst_table(table: ScoreTable, n: int) -> tuple[str, Sequence[str], Rows]:
 
 
 def _tables(title: str, columns: Sequence[str], rows: Rows, console: Console) -> list[RenderableType]:
-    """One table, or one for each name where that has not the room; numbers of a narrower console go beyond it."""
+    """One table, or one for each name where that has not the room; numbers of a narrower console go beyond it.
+
+    What is no terminal gets a line a row.
+    """
+    if not console.is_terminal:
+        headings = [column.replace("\n", " ") for column in columns]
+        return [Text(f"{title}\n{plain_table(headings, [list(map(_on_one_line, row)) for row in rows])}\n")]
     made = fitting_table(title, columns, rows, console)
     if made is not None:
         return [made]
@@ -218,6 +225,12 @@ def _tables(title: str, columns: Sequence[str], rows: Rows, console: Console) ->
         others = [*columns[:at], *columns[at + 1 :]]
         parts.append(fitting_table(name, others, own, console) or Text("\n".join(map("  ".join, own))))
     return parts
+
+
+def _on_one_line(cell: str) -> str:
+    """A cell, with the interval that stands below its value beside it."""
+    value, _, interval = cell.partition("\n")
+    return f"{value} ({interval})" if interval else value
 
 
 def _problems(table: ScoreTable) -> Text:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import math
@@ -240,24 +239,15 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[objec
     On a terminal only the column with the longest cell is wrapped; where that would be a narrow strip, or part a word
     or path, its cells stand below their rows, and so do those of other long columns that have no room.
     """
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from fran.evaluation.narrow import plain_table
 
     cells = [[str(cell) for cell in row] for row in rows]
     if title:
         say(title)  # not the table's own title, which wraps at the table's width
     if sys.stdout.isatty():
         _show_on_terminal(answer_console(), columns, cells)
-        return
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, no_wrap=True)
-    for row in cells:
-        table.add_row(*map(Text, row))
-    plain = io.StringIO()
-    Console(file=plain, width=10_000, color_system=None).print(table)
-    say("\n".join(line.rstrip() for line in plain.getvalue().splitlines()))
+    else:
+        say(plain_table(columns, cells))
 
 
 def _show_on_terminal(console: Console, columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:

@@ -21,7 +21,7 @@ ROWS = [("kits_00004_20240512", "small_bowel_and_duodenum", "0.525\n0.100–0.90
 
 
 def shown(width: int, rows: list[tuple[str, ...]] = ROWS) -> str | None:
-    console = Console(width=width, file=io.StringIO(), record=True)
+    console = Console(width=width, file=io.StringIO(), record=True, force_terminal=True)
     table = fitting_table("Scores", COLUMNS, rows, console)
     if table is None:
         return None
@@ -62,8 +62,19 @@ def _scores(gain: int) -> list[Score]:
 def test_comparisons_fit(width: int) -> None:
     columns = ["dice", "nsd", "hd95_mm", "diff_mm3"]
     lines = compare(_scores(3), _scores(0), columns, Bootstrap(samples=50))
-    console = Console(width=width, file=io.StringIO(), record=True)
+    console = Console(width=width, file=io.StringIO(), record=True, force_terminal=True)
     show_paired(lines, Bootstrap(samples=50), "a", "b", console)
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= width
     assert "37,036.80 to 37,036.80" in text and "difference" in text
+
+
+def test_into_a_pipe_every_row_is_one_line() -> None:
+    lines = compare(_scores(3), _scores(0), ["dice", "hd95_mm"], Bootstrap(samples=50))
+    console = Console(width=40, file=io.StringIO(), record=True)
+    show_paired(lines, Bootstrap(samples=50), "a", "b", console)
+    title, headings, *rows = console.export_text().splitlines()
+    assert title == "a, less b" and headings.startswith("name ") and headings.endswith(" shown")
+    assert [row.partition("  ")[0] for row in rows[: len(lines)]] == [line.label for line in lines]
+    assert sum("37,036.80 (37,036.80 to 37,036.80)" in row for row in rows) == len(lines) // 2
+    assert all(": Dice +" in sentence for sentence in rows[len(lines) + 1 :])
