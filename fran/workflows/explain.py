@@ -16,6 +16,7 @@ from fran.errors import choices
 from fran.plans.schema import FORMER_KEYS, Plan, nearest_key
 from fran.workflows.composition import search_folders
 from fran.workflows.provenance import line_of
+from fran.workflows.schema import SCHEMAS
 from fran.workflows.verb_settings import near_keys, options, schema_keys
 
 HELP = {
@@ -38,6 +39,9 @@ def explain(error: BaseException, primary: str = "") -> str:
         return _cycle()
     chain = list(_causes(error))
     lines = [_first_line(error)]
+    if lines[0] == "Could not override 'dry_run'.":
+        verbs = " or ".join(f"fran {verb}" for verb in _dry_runs())
+        return f"--dry-run: expected with {verbs} alone; leave it out here"
     ambiguous = re.match(r"Ambiguous value for argument '([^=]+)=(.*)'", lines[0])
     if ambiguous:
         key, values = ambiguous.groups()
@@ -64,6 +68,11 @@ def explain(error: BaseException, primary: str = "") -> str:
     if isinstance(error, OverrideParseException):
         lines.append("quote lists for your shell: 'spacing=[0.8,0.8,1.5]'")
     return "\n  ".join(dict.fromkeys(lines))
+
+
+def _dry_runs() -> list[str]:
+    """Verbs that can say what they would do."""
+    return [name.removesuffix("_schema") for name, schema in SCHEMAS.items() if hasattr(schema, "dry_run")]
 
 
 def _slash(inner: OmegaConfBaseException | None) -> list[str]:

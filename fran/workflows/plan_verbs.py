@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fran.errors import ConfigError
 from fran.workflows.entry import Job, put_in_words, run_verb
 from fran.workflows.projects import folders_of
-from fran.workflows.schema import PlansConfig, TrainConfig
+from fran.workflows.schema import PlansConfig, TrainingConfig
 from fran.workflows.terminal import WITH_VALUE
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def named(arguments: Sequence[str], keys: Sequence[str]) -> list[str]:
     return found
 
 
-def project_of(config: PlansConfig | TrainConfig) -> Project | None:
+def project_of(config: PlansConfig | TrainingConfig) -> Project | None:
     """The configured project; None where it has not been made."""
     from fran.projects.project import Project
 

@@ -28,7 +28,7 @@ from fran.workflows.plan_data import PlanData, data_of, properties_of
 from fran.workflows.preprocess import bring_up_to_date
 from fran.workflows.projects import existing_project
 from fran.workflows.run_tracking import Tracking, track
-from fran.workflows.schema import TrainConfig
+from fran.workflows.schema import TrainConfig, TrainingConfig
 
 if TYPE_CHECKING:
     from pytorch_lightning.callbacks import Callback
@@ -193,7 +193,7 @@ def _check_sampling(project: Project, config: TrainConfig, data: PlanData) -> No
     check_weights(trainer.class_sampling_weights, data.flow.scheme.channel_names[1:], CLASS_SETTING)
 
 
-def split_of(project: Project, config: TrainConfig) -> Split:
+def split_of(project: Project, config: TrainingConfig) -> Split:
     """Which cases train and which validate; says which are left out."""
     split = project.split(config.fold, config.datasources)
     if split.left_out:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from fran.cli import main
+from fran.cli import VERBS, main
 from fran.workflows.plan_verbs import named
+from fran.workflows.verb_settings import settings_of
+from fran.workflows.verbs import Group
 
 from ..projects.raw_cases import write_cases
 from .plan_folder import line, write_plan
@@ -176,6 +178,21 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(fran: Typed) -> None
     assert "nothing was done" in said
     assert contents(fran.home) == before
     assert not [p for p in Path.cwd().iterdir() if p.name != "home"]
+
+
+def test_every_verb_that_offers_a_dry_run_does_nothing_in_it(fran: Typed) -> None:
+    offering = [
+        f"{name} {word}".strip()
+        for name, entry in VERBS.items()
+        for word, verb in (entry.choices.items() if isinstance(entry, Group) else [("", entry)])
+        if any(key.name == "dry_run" for key in settings_of(verb).keys)
+    ]
+    assert offering == ["preprocess", "train", "cv"]
+    before = contents(fran.home)
+    for name in offering:
+        small = ["project=nodes", "patch_dim0=32", "patch_dim1=16", *(["preset=cpu"] * (name != "preprocess"))]
+        assert "nothing was done; leave --dry-run away" in fran(name, "--dry-run", *small), name
+        assert contents(fran.home) == before, name
 
 
 def test_names_may_stand_without_their_key() -> None:

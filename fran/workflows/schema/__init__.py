@@ -63,6 +63,7 @@ from fran.workflows.schema.training import (
     ModelsConfig,
     SweepShowConfig,
     TrainConfig,
+    TrainingConfig,
 )
 
 __all__ = [
@@ -109,6 +110,7 @@ __all__ = [
     "SourcesConfig",
     "SweepShowConfig",
     "TrainConfig",
+    "TrainingConfig",
     "UiConfig",
     "label_names",
     "register",

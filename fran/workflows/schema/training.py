@@ -13,13 +13,12 @@ from fran.workflows.schema.parts import PathsConfig, PreprocessConfig, ProjectCo
 
 
 @dataclass
-class TrainConfig(Plan):
-    """`fran train`."""
+class TrainingConfig(Plan):
+    """The settings of a training, for the verbs that run one and for those that look at what it would be."""
 
     paths: PathsConfig = field(default_factory=PathsConfig)
     project: ProjectConfig = field(default_factory=ProjectConfig)
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
-    dry_run: bool = False
     model: dict[str, Any] = field(default_factory=dict)
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
@@ -34,7 +33,14 @@ class TrainConfig(Plan):
 
 
 @dataclass
-class ModelsConfig(TrainConfig):
+class TrainConfig(TrainingConfig):
+    """`fran train`."""
+
+    dry_run: bool = False
+
+
+@dataclass
+class ModelsConfig(TrainingConfig):
     """`fran model ls` and `show`: the settings of a training, whose networks are looked at."""
 
     json: bool = False
@@ -72,7 +78,7 @@ class SweepShowConfig(ProjectVerbConfig):
 
 
 @dataclass
-class CropsConfig(TrainConfig):
+class CropsConfig(TrainingConfig):
     """`fran crops`."""
 
     count: int = 24
