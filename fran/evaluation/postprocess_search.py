@@ -344,6 +344,7 @@ class _Counter:
 
     def __init__(self, on_case: Callable[[int, int], None], total: int) -> None:
         self.on_case, self.total, self.done = on_case, total, itertools.count(1)
+        on_case(0, total)
 
     def __call__(self) -> None:
         self.on_case(next(self.done), self.total)

@@ -154,6 +154,8 @@ def score_folder(
     problems = _unpaired(pred, gt, missing, left_out, extra) + ([] if datasource else renumbered(scheme, pred))
     jobs = [CaseJob(case_id, p, r, measures, translation, only) for case_id, p, r in pairs]
     results: dict[str, CaseResult] = {}
+    if on_case is not None:
+        on_case(0, len(jobs))
     for index, result in run_jobs(score_case, jobs, processes_for([job.ref for job in jobs], num_processes)):
         results[jobs[index].case_id] = _crashed(jobs[index], result) if isinstance(result, Failure) else result
         if on_case is not None:

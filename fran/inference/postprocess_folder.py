@@ -89,6 +89,7 @@ def postprocess_folder(
             raise ConfigError(f"output: {output} holds {job.source.name} itself; choose another folder")
     results: dict[int, CleanResult] = {}
     problems: dict[int, CaseProblem] = {}
+    on_case(0, len(jobs))
     for done, (index, result) in enumerate(execute(clean_label_map, jobs, num_processes), start=1):
         if isinstance(result, Failure):
             problems[index] = _problem(jobs[index], result)

@@ -131,6 +131,8 @@ def draw_worst(
         for pred, ref in [table.files[score.case_id]]
     ]
     drawn: dict[int, Picture] = {}
+    if on_picture is not None:
+        on_picture(0, len(jobs))
     processes = processes_for([job.ref for job in jobs], num_processes)
     for done, (index, result) in enumerate(run_jobs(draw, jobs, processes), start=1):
         if isinstance(result, Failure):

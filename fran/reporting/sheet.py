@@ -117,6 +117,8 @@ def write_sheets(
     problems: list[CaseProblem] = []
     tiles: list[Tile] = []
     rows: list[list[object]] = []
+    if progress is not None:
+        progress(0, len(cases))
     for number, case in enumerate(cases, start=1):
         try:
             tile = tile_of(case)

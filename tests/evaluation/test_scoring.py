@@ -189,7 +189,7 @@ def test_processes_change_nothing(folders: tuple[Path, Path]) -> None:
     seen: list[tuple[int, int]] = []
     apart = score_folder(*folders, num_processes=2, on_case=lambda *done: seen.append(done))
     assert repr(apart) == repr(score_folder(*folders, num_processes=1))
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
 def test_many_missing_predictions_are_one_problem_that_names_them(folders: tuple[Path, Path]) -> None:

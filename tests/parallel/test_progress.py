@@ -62,6 +62,18 @@ def test_megabytes(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
     assert re.search(r"run: 8 of 8 MB, [\d.]+ MB/s", capsys.readouterr().err)
 
 
+def test_the_first_unit_has_a_rate_and_the_time_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fran.parallel.progress._FIRST_S", 1.0)
+    clock = iter((0.0, 1.0, 11.0))  # made, told of the whole work, told of the first unit
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    with progress("score") as update:
+        update(0, 4)
+        update(1, 4)
+    assert capsys.readouterr().err.splitlines()[-1] == "score: 1 of 4 cases, 10.0 s/case, 0:00:30 left"
+
+
 def test_a_case_that_is_half_done_is_not_counted(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
