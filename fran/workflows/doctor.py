@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from fran.workflows import doctor_machine, doctor_places, doctor_stores
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.findings import Finding, Findings
 from fran.workflows.schema import DoctorConfig
-from fran.workflows.terminal import answer_console, say_json
+from fran.workflows.terminal import answer_console, counting, say_json
 
 STYLES = {"problem": "bold red", "note": "yellow", "ok": "green"}
 
@@ -26,7 +26,7 @@ def doctor(job: Job[DoctorConfig]) -> None:
     Raises:
         FranError: there are problems.
     """
-    found = {area: _looked(look) for area, look in areas(job.config).items()}
+    found = _found(areas(job.config))
     problems = sum(finding.severity == "problem" for findings in found.values() for finding in findings)
     if job.config.json:
         listed = [{"area": area, **asdict(finding)} for area, findings in found.items() for finding in findings]
@@ -65,6 +65,17 @@ def areas(config: DoctorConfig) -> dict[str, Callable[[], Findings]]:
             for f in look
         ),
     }
+
+
+def _found(looks: Mapping[str, Callable[[], Findings]]) -> dict[str, list[Finding]]:
+    """What each area has; the one that is looked at stands beside the progress, for some take seconds."""
+    found: dict[str, list[Finding]] = {}
+    with counting("doctor", "area") as at_work:
+        for area, look in looks.items():
+            at_work(len(found), len(looks), area)
+            found[area] = _looked(look)
+        at_work(len(found), len(looks))
+    return found
 
 
 def _looked(look: Callable[[], Findings]) -> list[Finding]:

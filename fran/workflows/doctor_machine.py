@@ -225,30 +225,39 @@ def _no_gpu(torch: Any) -> Finding:
 
 
 def convolution(device: torch.device, kind: str) -> Finding:
-    """Time of a 3-D convolution, and whether one of the 16-bit types is slower than float32."""
+    """Time of a 3-D convolution in float32 and in the type that a training takes, and whether that one is slower.
+
+    A type that the processor only emulates takes many seconds and no training by itself: it is not tried.
+    """
     from fran.training.convolution import convolution_seconds
     from fran.training.hardware import resolve_precision
 
     automatic = resolve_precision("auto", kind)
-    half = automatic if automatic != "32-true" else "bf16-mixed"
-    return judged(convolution_seconds(device, half, channels_last=False), half, chosen=half == automatic)
+    return judged(convolution_seconds(device, automatic, channels_last=False), automatic)
 
 
-def judged(seconds: Mapping[str, float], half: str, *, chosen: bool) -> Finding:
+def judged(seconds: Mapping[str, float], precision: str) -> Finding:
     """What the times of a convolution mean.
 
     Args:
         seconds: "float32" and "precision", see `fran.training.convolution.convolution_seconds`.
-        half: Lightning's name of the 16-bit precision that was measured.
-        chosen: a training with ``trainer.precision=auto`` takes it.
+        precision: Lightning's name of the precision that a training with ``trainer.precision=auto`` takes.
+
+    Example:
+        >>> judged({"float32": 0.19, "precision": 0.19}, "32-true").found
+        'float32 190 ms; precision=auto takes 32-true: no 16-bit arithmetic in hardware'
     """
     from fran.training.alarm_rules import slow_convolution
 
-    found = f"float32 {1e3 * seconds['float32']:.2g} ms, {half} {1e3 * seconds['precision']:.2g} ms"
-    alarm = slow_convolution(seconds, half, channels_last=False)
+    found = f"float32 {_ms(seconds['float32'])}"
+    if precision == "32-true":
+        return Finding("3-D convolution", f"{found}; precision=auto takes 32-true: no 16-bit arithmetic in hardware")
+    found += f", {precision} {_ms(seconds['precision'])}"
+    alarm = slow_convolution(seconds, precision, channels_last=False)
     if alarm is None:
         return Finding("3-D convolution", found)
-    if not chosen:
-        text = f"{found}: emulated here; precision=auto takes 32-true"
-        return Finding("3-D convolution", text, "note", f"leave trainer.precision={half} alone")
     return Finding("3-D convolution", f"{found}; {alarm.cause}", "problem", alarm.remedy)
+
+
+def _ms(seconds: float) -> str:
+    return f"{1e3 * seconds:.0f} ms" if seconds >= 0.01 else f"{1e3 * seconds:.2g} ms"

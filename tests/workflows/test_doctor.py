@@ -310,12 +310,25 @@ def test_more_threads_than_cores_and_little_shared_memory(small_disk: Path, tmp_
 
 
 @pytest.mark.parametrize(
-    ("half_s", "chosen", "severity"), [(0.005, True, "ok"), (0.05, True, "problem"), (0.05, False, "note")]
+    ("half_s", "severity", "said"), [(0.0052, "ok", "bf16-mixed 5.2 ms"), (0.19, "problem", "bf16-mixed 190 ms")]
 )
-def test_what_a_slow_convolution_means(half_s: float, chosen: bool, severity: str) -> None:
-    found = doctor_machine.judged({"float32": 0.01, "precision": half_s}, "bf16-mixed", chosen=chosen)
+def test_what_a_slow_convolution_means(half_s: float, severity: str, said: str) -> None:
+    found = doctor_machine.judged({"float32": 0.01, "precision": half_s}, "bf16-mixed")
     assert found.severity == severity and bool(found.next_step) == (severity != "ok")
-    assert "bf16-mixed" in found.found
+    assert found.found.startswith(f"float32 10 ms, {said}")
+
+
+def test_no_type_is_tried_that_no_training_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from fran.training import convolution, hardware
+
+    tried = set()
+    timed = convolution._timed
+    monkeypatch.setattr(hardware, "resolve_precision", lambda *_: "32-true")
+    monkeypatch.setattr(convolution, "_timed", lambda image, weight: tried.add(image.dtype) or timed(image, weight))
+    found = doctor_machine.convolution(torch.device("cpu"), "cpu")
+    assert tried == {torch.float32} and "precision=auto takes 32-true" in found.found
 
 
 def ran(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
