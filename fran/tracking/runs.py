@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ class RunRecord:
         data_digest: of the manifest.
         started_at: ISO 8601, of the first start.
         result: how the training ended, empty until it has: best_dice, best_epoch, epochs, steps, elapsed_s, stopped_by.
+        made_with: versions by package, git_commit, device and precision of the newest start; empty in records of an
+            earlier fran.
     """
 
     folder: Path
@@ -52,6 +54,7 @@ class RunRecord:
     data_digest: str
     started_at: str
     result: Mapping[str, Any]
+    made_with: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -87,13 +90,13 @@ def read_record(folder: Path | str) -> RunRecord:
     """
     folder = Path(folder)
     content = read_json(folder / RECORD)
-    names = [f.name for f in fields(RunRecord) if f.name != "folder"]
+    names = [f.name for f in fields(RunRecord) if f.name not in ("folder", "made_with")]
     lacking = [name for name in names if not isinstance(content, dict) or name not in content]
     if lacking:
         raise StoreError(
             f"{folder / RECORD}: expected {', '.join(lacking)} in it; resume the run to have it made again"
         )
-    return RunRecord(folder, **{name: content[name] for name in names})
+    return RunRecord(folder, **{name: content[name] for name in names}, made_with=content.get("made_with") or {})
 
 
 def records(runs_folder: Path | str) -> list[RunRecord]:

@@ -41,6 +41,16 @@ def resolve_precision(precision: str, accelerator: str) -> str:
     return "bf16-mixed" if accelerator == "cpu" and supported is not None and supported() else "32-true"
 
 
+def device_name(accelerator: str) -> str:
+    """What a training runs on, with the name of its GPU.
+
+    Example:
+        >>> device_name("cpu")
+        'cpu'
+    """
+    return f"gpu: {torch.cuda.get_device_name()}" if accelerator == "gpu" else accelerator
+
+
 def days_on_cpu(settings: TrainerSettings, accelerator: str) -> str:
     """What to do instead of a training that is of a GPU's length and would take a CPU days; empty for any other.
 

@@ -171,7 +171,10 @@ def _parted(settings: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]
 
 
 def _run_facts(folder: Path, settings: Mapping[str, Any], problems: list[str]) -> list[tuple[str, str]]:
-    record = _record(folder, problems)
+    from fran.tracking.mlflow_logger import RUN_FILE
+    from fran.tracking.runs import RECORD
+
+    record, tracked = _stored(folder / RECORD, problems), _stored(folder / RUN_FILE, problems)
     result = record.get("result") or {}
     dice, epoch = result.get("best_dice"), result.get("best_epoch")
     facts = [
@@ -186,17 +189,29 @@ def _run_facts(folder: Path, settings: Mapping[str, Any], problems: list[str]) -
         ("settings digest", record.get("settings_digest")),
         ("folds digest", record.get("folds_digest")),
         ("data digest", record.get("data_digest")),
+        ("started from", settings.get("init_from")),
+        *_made_with(record.get("made_with") or {}),
+        ("MLflow run", f"{tracked['run_id']} in {tracked.get('uri')}" if tracked.get("run_id") else None),
         ("folder", folder),
     ]
     return [(name, str(value)) for name, value in facts if value not in (None, "")]
 
 
-def _record(folder: Path, problems: list[str]) -> dict[str, Any]:
+def _made_with(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Programs and machine of a training; `found` is what run.json says of them."""
+    versions = found.get("versions") or {}
+    commit = f" (commit {found['git_commit']})" if found.get("git_commit") else ""
+    named = {"fran": "fran", "torch": "PyTorch", "monai": "MONAI", "python": "Python"}
+    programs = [f"{name} {versions[key]}" + commit * (key == "fran") for key, name in named.items() if key in versions]
+    return [("made with", ", ".join(programs)), ("device", found.get("device")), ("precision", found.get("precision"))]
+
+
+def _stored(file: Path, problems: list[str]) -> dict[str, Any]:
+    """What a file of a run says; nothing where it is not there."""
     from fran.io.files import read_json
-    from fran.tracking.runs import RECORD
 
     try:
-        found = read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
+        found = read_json(file) if file.is_file() else {}
     except FranError as error:
         problems.append(str(error))
         return {}
@@ -248,9 +263,10 @@ def _run_row(project: Project, row: Mapping[str, Any], reports: Path, problems: 
     from fran.io.files import read_json
     from fran.reporting.project_page import RunRow
     from fran.tracking.finish import best_per_label
+    from fran.tracking.runs import RECORD
 
     folder = project.folders.checkpoints / row["name"]
-    record = _record(folder, problems)
+    record = _stored(folder / RECORD, problems)
     alarms: Sequence[Any] = []
     dice: Mapping[str, float] = {}
     try:

@@ -59,10 +59,23 @@ def identity_record(job: Job[TrainConfig], project: str, folds_digest: str) -> R
 def record_of(job: Job[TrainConfig], spec: TrainSpec) -> RunRecord:
     """The record of a training that is about to begin, or to go on: then it keeps the time of its first start."""
     record = identity_record(job, spec.project, spec.folds_digest)
-    record = replace(record, folder=spec.run_folder, data_digest=Manifest.load(spec.data.manifest).digest())
+    digest = Manifest.load(spec.data.manifest).digest()
+    record = replace(record, folder=spec.run_folder, data_digest=digest, made_with=_made_with(spec))
     if not (spec.run_folder / RECORD).is_file():
         return record
     return replace(record, started_at=read_record(spec.run_folder).started_at)
+
+
+def _made_with(spec: TrainSpec) -> dict[str, Any]:
+    from fran.training.hardware import device_name, resolve_accelerator, resolve_precision
+
+    accelerator = resolve_accelerator(spec.trainer.accelerator)
+    return {
+        "versions": dict(spec.versions),
+        "git_commit": spec.git_commit or None,
+        "device": device_name(accelerator),
+        "precision": resolve_precision(spec.trainer.precision, accelerator),
+    }
 
 
 def settings_of(job: Job[TrainConfig]) -> dict[str, Any]:

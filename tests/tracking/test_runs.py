@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -31,6 +32,18 @@ def test_a_record_comes_back_and_tells_an_end_from_an_interruption(make_record: 
     assert not record.ended({"stopped_by": "signal"}).finished
     write_record(record.ended({"best_dice": float("nan"), "stopped_by": "max_epochs"}))
     assert read_record(record.folder).result["best_dice"] is None
+
+
+def test_what_made_a_run_comes_back_and_records_of_an_earlier_fran_do_without(
+    make_record: Callable[..., RunRecord],
+) -> None:
+    made_with = {"versions": {"torch": "2.8.0"}, "git_commit": None, "device": "cpu", "precision": "32-true"}
+    record = make_record(0, made_with=made_with)
+    assert read_record(record.folder) == record
+    file = record.folder / "run.json"
+    earlier = {key: value for key, value in json.loads(file.read_text()).items() if key != "made_with"}
+    file.write_text(json.dumps(earlier))
+    assert read_record(record.folder).made_with == {}
 
 
 def test_a_damaged_record_is_said_and_does_not_hide_the_others(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import platform
 import re
 import subprocess
 import sys
@@ -187,4 +188,7 @@ def test_the_pages_example_as_a_script_without_a_guard(fran_home: Path, tmp_path
     overrides = json.loads((run / "overrides.json").read_text())
     assert overrides[:3] == ["project=kits", "plan=plan1", "spacing=[4,4,6]"]
     assert not [o for o in overrides if o.startswith("paths.")]
+    made_with = json.loads((run / "run.json").read_text())["made_with"]
+    assert made_with["versions"]["python"] == platform.python_version() and "monai" in made_with["versions"]
+    assert made_with["device"] and made_with["precision"] in ("32-true", "bf16-mixed", "16-mixed")
     assert (tmp_path / "predictions" / "scores.html").is_file()

@@ -12,6 +12,8 @@ from fran.datasources.phantom import make_phantoms
 from fran.errors import DataError, StoreError
 from fran.io.case_table import CaseScore, write_cases
 from fran.projects.project import Project
+from fran.tracking.mlflow_logger import remember_run
+from fran.tracking.runs import RunRecord, write_record
 from fran.workflows.entry import Job
 from fran.workflows.projects import folders_of
 from fran.workflows.report import check, report
@@ -78,6 +80,22 @@ def test_a_run_that_has_just_begun_is_linked(config: ReportConfig, capsys: pytes
     config.run = None
     project = written(config, capsys)
     assert faults(project) == [] and 'href="run_plan1%20%26%20co.html"' in project
+
+
+def test_a_run_says_what_it_was_made_with(config: ReportConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    versions = {"python": "3.12.3", "fran": "0.1.0", "torch": "2.8.0", "monai": "1.5.1", "scipy": "1.16"}
+    made_with = {"versions": versions, "git_commit": "ab12", "device": "gpu: A100", "precision": "bf16-mixed"}
+    folder = folders_of(config.paths, config.project).checkpoints / "tuned"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("plan_name: plan1\ninit_from: former\n")
+    write_record(RunRecord(folder, "organs", "plan1", "unet", 0, *"abc", "2026-01-01T00:00:00+00:00", {}, made_with))
+    remember_run(folder, "sqlite:///mlflow.db", "7f3e")
+    config.run = "tuned"
+    page = Page(written(config, capsys))
+    facts = dict(zip(*([page.words[i] for i, _ in page.named(tag)] for tag in ("dt", "dd")), strict=True))
+    assert facts["made with"] == "fran 0.1.0 (commit ab12), PyTorch 2.8.0, MONAI 1.5.1, Python 3.12.3"
+    assert (facts["device"], facts["precision"], facts["started from"]) == ("gpu: A100", "bf16-mixed", "former")
+    assert facts["MLflow run"] == "7f3e in sqlite:///mlflow.db"
 
 
 def test_unknown_runs_are_refused_with_those_that_are_there(config: ReportConfig) -> None:
