@@ -58,6 +58,8 @@ WRONG = [
     ("preprocess", "make it: fran demo"),
     ("train preset=cpu", "make it: fran demo"),
     ("infer runs=[a] input=nowhere", "no checkpoint of 'a'"),
+    ("infer runs=[nosuch.zip] input=nowhere", "no such file or folder 'nosuch.zip' in /"),
+    ("infer runs=[/nosuch/best.ckpt] input=nowhere", "no such file or folder '/nosuch/best.ckpt'; give its path"),
     ("report run=nothing", "found no 'nothing'"),
     ("train -t kits -p plan1 fold=1", "type fran train project=kits plan=plan1 fold=1 "),
     ("infer -e a b -i new", "type fran infer 'runs=[a,b]' input=new "),

@@ -11,7 +11,7 @@ from fran.errors import NothingNamedSo, StoreError
 from fran.projects.folders import ProjectFolders
 from fran.remote.settings import HpcSettings
 from fran.workflows.hpc import SETTINGS, cluster, hpc_settings, needed_settings
-from fran.workflows.predictors import find_checkpoint
+from fran.workflows.predictors import find_checkpoint, is_path
 from fran.workflows.terminal import transferring
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class ModelSources:
         try:
             return find_checkpoint(name, self.folders.checkpoints, self.checkpoint, key)
         except StoreError as error:
-            if "/" in name or Path(name).expanduser().exists():
+            if is_path(name) or Path(name).expanduser().exists():
                 raise
             settings = hpc_settings()
             if settings is None:

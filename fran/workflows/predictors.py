@@ -66,13 +66,26 @@ def _made_elsewhere(
     return make(config)
 
 
+def is_path(run: str) -> bool:
+    """Whether what stands for a run can only be a file or folder: names of runs have neither slash nor ending.
+
+    Example:
+        >>> is_path("kits.zip"), is_path("runs/kits"), is_path("plan1-dynunet-f0-1")
+        (True, True, False)
+    """
+    return "/" in run or run.lower().endswith((".zip", ".ckpt"))
+
+
 def find_checkpoint(run: str, checkpoints: Path, which: str, key: str = "runs") -> Path:
     """Checkpoint file of a run's name, of a run folder, or of a file.
 
     Raises:
-        StoreError: there is none; the message lists the project's runs.
+        StoreError: there is none; the message lists the project's runs, or says where a file was looked for.
     """
     named = Path(run).expanduser()
+    if is_path(run) and not named.exists():
+        where = "" if named.is_absolute() else f" in {Path.cwd()}, where the command was typed"
+        raise NothingNamedSo(f"{key}: no such file or folder '{run}'{where}; give its path, or the name of a run")
     if named.is_file():
         return named
     folder = named if named.is_dir() else checkpoints / run
