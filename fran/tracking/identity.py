@@ -11,7 +11,7 @@ from fran.tracking.params import flatten_all
 
 #: Left out of a run's identity: the fold itself, places, names, and what changes the speed and not the outcome.
 APART = (
-    "fold", "run", "resume", "dry_run", "paths", "preprocess", "tracking", "notes", "sweep", "search",
+    "fold", "run", "resume", "dry_run", "json", "paths", "preprocess", "tracking", "notes", "sweep", "search",
     "trainer.num_workers", "trainer.threads", "trainer.cache", "trainer.progress", "trainer.accelerator",
     "trainer.strategy", "trainer.val_tile_batch",
 )  # fmt: skip

@@ -42,7 +42,7 @@ LOCK = ".lock"
 
 #: Left out of what a trial is known by: places and names. Unlike runs of one cross-validation, trials may differ in
 #: their fold, or in what changes the speed alone.
-APART = ("run", "resume", "dry_run", "paths", "preprocess", "tracking", "notes", "sweep", "search")
+APART = ("run", "resume", "dry_run", "json", "paths", "preprocess", "tracking", "notes", "sweep", "search")
 
 WAITING, RUNNING, FINISHED, STOPPED = "waiting", "running", "finished", "stopped"
 DIVERGED, FAILED, INTERRUPTED, KILLED = "diverged", "failed", "interrupted", "killed"

@@ -22,7 +22,7 @@ from fran.workflows.sweep_grid import free_memory
 from fran.workflows.terminal import say, show_table
 
 BY_DATASOURCE = "datasources"
-OWN_KEYS = ("folds", "dry_run", "run", "resume", "fold")
+OWN_KEYS = ("folds", "dry_run", "json", "run", "resume", "fold")
 log = logging.getLogger("fran.cv")
 
 
@@ -58,7 +58,7 @@ def cv(job: Job[CvConfig]) -> None:
     log.info("%s: %s", group.name, ", ".join(f"fold {f.record.fold} {f.state}" for f in folds))
     # looked at again when its turn comes: another process may have taken the fold meanwhile
     failed = [f.record.fold for f in folds if not _train(_plan(job, project, f.record.fold), group)]
-    collect(project, group, [fold.record.fold for fold in folds], Bootstrap())
+    collect(project, group, [fold.record.fold for fold in folds], Bootstrap(), job.config.json)
     if failed:
         raise FranError(
             f"{group.name}: {len(failed)} of {len(folds)} folds failed: {', '.join(map(str, failed))}; what each said"

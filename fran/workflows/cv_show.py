@@ -68,13 +68,16 @@ def collect(
     folds = wanted if wanted is not None else _expected(project, members)
     lacking = [fold for fold in folds if fold not in {run.fold for run in done}]
     missing = {fold: _why(members[fold]) if fold in members else _untrained(fold, members, runs) for fold in lacking}
+    about: dict[str, Any] = {"group": group.name, "missing": {str(fold): why for fold, why in missing.items()}}
+    about |= {"settings_digest": group.settings_digest, "folds_digest": group.folds_digest}
+    if not done and as_json:
+        say_json(about)
+        return None
     if not done:
         say(f"{group.name}: no fold is finished; {_listed(missing)}")
         return None
     _warn_of_other_data(done)
     summary = _summary(done, how)
-    about: dict[str, Any] = {"group": group.name, "missing": {str(fold): why for fold, why in missing.items()}}
-    about |= {"settings_digest": group.settings_digest, "folds_digest": group.folds_digest}
     files = write_summary(summary, group.folder, about)
     _to_mlflow(project, group, summary, files, not missing)
     _print(group.name, summary, as_json, about)

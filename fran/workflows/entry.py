@@ -200,7 +200,7 @@ def _report(error: Exception, name: str) -> int:
 
 def command(verb: str, overrides: Sequence[str]) -> str:
     """The command line of another verb for the same project and plan, quoted for a shell."""
-    kept = [o for o in overrides if not o.startswith(("preprocess.", "hydra", "dry_run"))]
+    kept = [o for o in overrides if not o.startswith(("preprocess.", "hydra", "dry_run", "json="))]
     return shlex.join(["fran", verb, *kept])
 
 

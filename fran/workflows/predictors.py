@@ -80,17 +80,17 @@ def find_checkpoint(run: str, checkpoints: Path, which: str, key: str = "runs") 
     """Checkpoint file of a run's name, of a run folder, or of a file.
 
     Raises:
-        StoreError: there is none; the message lists the project's runs, or says where a file was looked for.
+        NothingNamedSo: there is none; the message lists the project's runs, or says where a file was looked for.
     """
     named = Path(run).expanduser()
-    if is_path(run) and not named.exists():
-        where = "" if named.is_absolute() else f" in {Path.cwd()}, where the command was typed"
-        raise NothingNamedSo(f"{key}: no such file or folder '{run}'{where}; give its path, or the name of a run")
     if named.is_file():
         return named
     folder = named if named.is_dir() else checkpoints / run
     # a run that was never validated has no best checkpoint
     found = next((file for file in (folder / f"{which}.ckpt", folder / "last.ckpt") if file.is_file()), None)
+    if found is None and is_path(run) and not named.exists():
+        where = "" if named.is_absolute() else f" in {Path.cwd()}, where the command was typed"
+        raise NothingNamedSo(f"{key}: no such file or folder '{run}'{where}; give its path, or the name of a run")
     if found is None:
         known = sorted(p.parent.name for p in checkpoints.glob("*/last.ckpt"))
         raise NothingNamedSo(f"{key}: no checkpoint of '{run}' in {checkpoints}; {choices(run, known)}")

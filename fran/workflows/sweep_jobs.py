@@ -89,8 +89,10 @@ def check_swept(job: Job[TrainConfig]) -> None:
     """Refuse settings that cannot hold for several trainings.
 
     Raises:
-        ConfigError: a run is named.
+        ConfigError: a run is named, or one document is wanted of them all.
     """
+    if job.config.json:
+        raise ConfigError("json: expected false in a sweep; fran sweep show --json answers for all of its trainings")
     for key in ("run", "resume"):
         if getattr(job.config, key):
             raise ConfigError(f"{key}: expected null in a sweep, which names its runs itself and goes on with them")

@@ -29,6 +29,7 @@ from fran.workflows.preprocess import bring_up_to_date
 from fran.workflows.projects import existing_project
 from fran.workflows.run_tracking import Tracking, track
 from fran.workflows.schema import TrainConfig, TrainingConfig
+from fran.workflows.terminal import say_json
 
 if TYPE_CHECKING:
     from pytorch_lightning.callbacks import Callback
@@ -110,6 +111,8 @@ def train(
         _write_down(job, run_folder)
         result = _fit(spec, tracking, begin(run_folder), resume)
     _say(result, spec)
+    if config.json:
+        say_json(answer(result, spec.project))
     if not config.sweep:  # which says it once, of its best
         log.info("next: fran infer project=%s 'runs=[%s]' input=<folder of images>", spec.project, run_folder.name)
         log.info("      fran ui project=%s      (compare runs in MLflow)", spec.project)
@@ -149,6 +152,8 @@ def _fit(spec: TrainSpec, tracking: Tracking, more: Sequence[Callback], resume: 
 def check(config: TrainConfig) -> list[SettingProblem]:
     """Settings that cannot work, before any work."""
     found: list[SettingProblem] = []
+    if config.json and config.dry_run:
+        found.append(SettingProblem("json", True, "false together with --dry-run, which answers in sentences"))
     for group in ("trainer", "augmentation", "tracking"):
         found += getattr(config, group).problems()
     started = place()
@@ -328,7 +333,7 @@ def _as_before(job: Job[TrainConfig], run_folder: Path) -> Job[TrainConfig]:
     if job.config.find_batch_size:  # a trial that goes on: the run has its batch size
         job = replace(job, overrides=_but_batch_size(job.overrides))
     changed = [o for o in job.overrides if o not in before and not o.startswith("resume=")]
-    said = [o for o in changed if not o.startswith("dry_run=")]
+    said = [o for o in changed if not o.startswith(("dry_run=", "json="))]
     if said:
         log.info("resuming %s with changed settings: %s", run_folder.name, ", ".join(said))
     return recompose(job, "train", TrainConfig, [o for o in before if not o.startswith("run=")])
@@ -338,7 +343,7 @@ def _write_down(job: Job[TrainConfig], run_folder: Path) -> None:
     """config.yaml for people, overrides.json for a resume."""
     with atomic_path(run_folder / "config.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(job.plain, sort_keys=False), encoding="utf-8")
-    write_json(run_folder / OVERRIDES, [o for o in job.overrides if not o.startswith("resume=")])
+    write_json(run_folder / OVERRIDES, [o for o in job.overrides if not o.startswith(("resume=", "json="))])
     write_json(run_folder / CONF_DIRS, [str(folder) for folder in named_conf_dirs()])
 
 
@@ -372,6 +377,23 @@ def recipe(spec: TrainSpec) -> str:
     batch = f"{trainer.batch_size}" + (f" (times {trainer.accumulate} a step)" if trainer.accumulate > 1 else "")
     patch = " x ".join(map(str, spec.patch_size))
     return f"{trainer.optimiser.describe()}; loss {trainer.loss.describe()}; batch {batch}, patch {patch}"
+
+
+def answer(result: FitResult, project: str) -> dict[str, Any]:
+    """How a training ended, for programs; docs/cli.md has the fields."""
+    validated = result.best is not None
+    return {
+        "project": project,
+        "run": result.run_folder.name,
+        "folder": result.run_folder,
+        "checkpoint": result.best or result.last,
+        "best_dice": result.best_dice,
+        "best_epoch": result.best_epoch if validated else None,
+        "epochs": result.epochs,
+        "steps": result.steps,
+        "seconds": result.elapsed_s,
+        "status": result.stopped_by,
+    }
 
 
 def _say(result: FitResult, spec: TrainSpec) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,9 @@ import torch
 from fran.cli import VERBS, main
 from fran.datasources.phantom import make_phantoms
 from fran.io.checkpoint import write_checkpoint
+from fran.training.spec import FitResult
 from fran.workflows.terminal import say_json
+from fran.workflows.train import answer as train_answer
 from fran.workflows.verb_settings import settings_of
 from fran.workflows.verbs import Group
 
@@ -43,7 +47,7 @@ QUESTIONS: dict[str, tuple[str, str]] = {
     "score": ("pred={raw}/lms gt={raw} output={out} metrics=[dice] samples=10 pictures=0", "scores.summary.0.name"),
     "doctor": ("", "findings.0.what"),
 }
-WORK = {"init", "add-data", "import-nnunet", "infer", "export", "report"}
+WORK = {"init", "add-data", "import-nnunet", "train", "cv", "infer", "export", "report"}
 """Verbs that do something and say what; docs/cli.md lists their fields."""
 ELSEWHERE = {"hpc ls", "hpc pull", "cv show", "sweep show"}
 """Verbs that need a cluster or a training; their tests are those of the verbs."""
@@ -106,6 +110,13 @@ def documented(verb: str) -> set[str]:
             found.setdefault(one, set()).update(re.findall("`([^`]+)`", names))
     assert found.keys() == WORK
     return found[verb]
+
+
+def main_with(*words: str) -> None:
+    """Type a command in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["fran", *words])
+        main()
 
 
 @pytest.fixture
@@ -172,6 +183,32 @@ def test_models_as_json(answer: Callable[..., tuple[dict[str, Any], str]], fran_
     assert "2 finished before" in said
     bundle, _ = answer("export", "project.title=kits", "run=first", f"output={tmp_path / 'kits.zip'}", "formats=[]")
     assert (bundle["runs"], bundle["labels"]) == (["first"], {"3": "kidney"}) and Path(bundle["bundle"]).is_file()
+
+
+def test_a_training_as_json(tmp_path: Path) -> None:
+    run = tmp_path / "plan1-unet-f0-1"
+    ended = FitResult(run, run / "last.ckpt", None, math.nan, -1, 3, 300, 12.5, "max_time", {}, {})
+    never_validated = train_answer(ended, "kits")
+    assert never_validated.keys() == documented("train")
+    assert (never_validated["checkpoint"], never_validated["best_epoch"]) == (run / "last.ckpt", None)
+    best = train_answer(replace(ended, best=run / "best.ckpt", best_dice=0.8, best_epoch=2), "kits")
+    assert (best["checkpoint"], best["best_dice"], best["best_epoch"]) == (run / "best.ckpt", 0.8, 2)
+
+
+@pytest.mark.slow
+def test_a_training_and_a_cross_validation_answer_alone_on_standard_output(
+    answer: Callable[..., tuple[dict[str, Any], str]], raw: Path, fran_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(raw.parents[1] / "home", fran_home, symlinks=True, dirs_exist_ok=True)
+    small = ["patch_dim0=32", "patch_dim1=16", "spacing=[6,6,9]", "model.filters=4", "trainer.num_workers=0"]
+    short = [*small, "tracking=none", "trainer.steps_per_epoch=2", "trainer.max_epochs=1"]
+    done, said = answer("train", "project=organs", *short)
+    assert (done["epochs"], done["steps"], done["status"]) == (1, 2, "max_epochs") and "next: fran infer" in said
+    assert Path(done["checkpoint"]).parent == Path(done["folder"]) and Path(done["folder"]).name == done["run"]
+    assert not [o for o in json.loads((Path(done["folder"]) / "overrides.json").read_text()) if "json" in o]
+    with pytest.raises(SystemExit):
+        main_with("cv", "project=organs", *short, "folds=[0]", "--json")
+    assert json.loads(capsys.readouterr().out)["folds"][0]["run"] == done["run"]
 
 
 def test_what_is_not_a_number_is_null(capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,6 +37,7 @@ class TrainConfig(TrainingConfig):
     """`fran train`."""
 
     dry_run: bool = False
+    json: bool = False
 
 
 @dataclass
