@@ -11,12 +11,14 @@ import subprocess
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fran.datasources.datasource import Datasource
 from fran.datasources.phantom import make_phantoms
 from fran.io.case_table import CaseScore, write_cases
 from fran.projects.project import Project
+from fran.reporting.overlay import overlay_png
 from fran.workflows.entry import Job
 from fran.workflows.projects import folders_of
 from fran.workflows.report import report
@@ -74,8 +76,16 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             "epoch,train/loss,val/dice,val/dice_a,val/dice_b\n0,2,.5,.4,.6\n1,1,.6,.5,.7\n"
         )
         (run / "last.ckpt").touch()
-        rows = [CaseScore(f"c{i}", label, dice + 0.01 * i, 0.5, 3.0, 4.0) for i in range(8) for label in "ab"]
+        # longer than a screen, with a choice of labels above it
+        rows = [CaseScore(f"c{i:02d}", label, dice + 0.002 * i, 0.5, 3.0, 4.0) for i in range(60) for label in "ab"]
         write_cases(run / "cases.csv", rows)
+        for epoch in (0, 1):
+            write_cases(run / "validation" / f"epoch_{epoch:04d}.csv", rows)
+    image, lm = np.random.default_rng(0).normal(size=(24, 20, 16)), np.zeros((24, 20, 16), np.uint8)
+    lm[6:14, 5:12, 4:11], names = 1, {1: "a", 2: "b"}
+    for picture in ("worst_1_c00_epoch_0001", "worst_2_c01_epoch_0001", "epoch_0001_c05"):
+        file = folders.checkpoints / "new" / "overlays" / f"{picture}.png"
+        overlay_png(image, np.roll(lm, 3, axis=0), lm, names, (1.0, 1.0, 3.0), file)
     alarm = {"name": "flat loss", "subject": "a", "seen": "it", "cause": "lr", "remedy": "x=1", "epoch": 1}
     (folders.checkpoints / "new" / "alarms.json").write_text(json.dumps([alarm]))
     made = {}
@@ -84,6 +94,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         report(Job(ReportConfig(paths, config.project, samples=100, output=str(made[name]), **settings), {}, {}, ()))
     raw = folder / "raw" / "organs"
     score(Job(ScoreConfig(pred=str(raw / "lms"), gt=str(raw), output=str(folder / "scored"), samples=100), {}, {}, ()))
+    text = made["run"].read_text()
+    assert text.count("<img ") == 3 and "<select " in text and "Dice over cases" in text and text.count("<tr>") > 120
     return made | {"scores": folder / "scored" / "scores.html"}
 
 
