@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from fran.datasources.datasource import Datasource
 from fran.datasources.phantom import make_phantoms
 from fran.errors import is_ctrl_c
 
@@ -181,6 +182,38 @@ def test_score(home: Path, made: Path, tmp_path: Path) -> None:
     status = command.interrupt(after(5.0))
     well_ended(command, status, tmp_path, "interrupted")
     assert not (tmp_path / "out" / "scores.csv").exists()
+
+
+def test_postprocess(home: Path, made: Path, tmp_path: Path) -> None:
+    (tmp_path / "rules.json").write_text('{"1": {"k_largest": 1}, "2": {"dusting_threshold": 3}}')
+    line = f"postprocess rules={tmp_path}/rules.json input={made / 'raw' / 'organs' / 'lms'} output={tmp_path / 'out'}"
+    command = Command(home, line)
+    status = command.interrupt(files(tmp_path, "out/*.nii.gz"))
+    well_ended(command, status, tmp_path, "the same command goes on from there")
+    again = Command(home, line)
+    assert again.end() == 0, again.said
+    assert " 0 finished before" not in again.said and len([*(tmp_path / "out").glob("*.nii.gz")]) == 12
+
+
+def test_export(home: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "out" / "quick.zip"
+    command = Command(home, f"export project=organs run=quick output={bundle}")
+    status = command.interrupt(lambda _: any(bundle.parent.glob(".tmp-*")))
+    well_ended(command, status, tmp_path, "nothing half done is left")
+    assert not bundle.exists()
+
+
+def test_export_nnunet(made: Path, tmp_path: Path) -> None:
+    # other values, so that no label map can be linked: every case takes its time
+    raw = Datasource(made / "raw" / "organs").relabel({1: 4}, tmp_path / "raw" / "organs").folder
+    home, folder = tmp_path / "home", tmp_path / "nnUNet_raw" / "Dataset501_Organs"
+    home.mkdir()
+    begun = Command(home, f"init -t organs -i {raw}")
+    assert begun.end() == 0, begun.said
+    command = Command(home, f"export-nnunet project=organs output={folder}")
+    status = command.interrupt(lambda _: any(folder.parent.glob(".tmp-*/labelsTr/*.nii.gz")))
+    well_ended(command, status, tmp_path, "nothing half done is left")
+    assert not folder.exists()
 
 
 def test_demo(tmp_path: Path) -> None:
