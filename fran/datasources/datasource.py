@@ -166,18 +166,23 @@ class Datasource:
         return self.scan(scan_folder(self.folder, self.name), num_workers, progress)
 
     def relabel(
-        self, remapping: Mapping[int, int] | Remapping, out: Path | str | None = None, in_place: bool = False
+        self,
+        remapping: Mapping[int, int] | Remapping,
+        out: Path | str | None = None,
+        in_place: bool = False,
+        progress: bool = False,
     ) -> Repair:
         """Write a copy with other label values; see `fran.datasources.rewriting.relabel`."""
         if in_place and self.layout is not None:
             raise ConfigError(f"in_place: nothing is written into a folder of {self.layout.kind}; leave it away")
         lms, images, others = self._files()
-        return relabel(self.folder, lms, [*images, *others], remapping, self.labels or {}, _path(out), in_place)
+        labels = self.labels or {}
+        return relabel(self.folder, lms, [*images, *others], remapping, labels, _path(out), in_place, progress)
 
-    def harmonise(self, out: Path | str | None = None) -> Repair:
+    def harmonise(self, out: Path | str | None = None, progress: bool = False) -> Repair:
         """Write a copy whose label maps have the exact grids of their images; see `fran.datasources.rewriting`."""
         others = self._files()[2]
-        return harmonise(self.folder, self.pairs().pairs, self.labels or {}, _path(out), others)
+        return harmonise(self.folder, self.pairs().pairs, self.labels or {}, _path(out), others, progress)
 
     def rename_duplicates(self, out: Path | str | None = None) -> Repair:
         """Write a copy in which every case has an id of its own; see `fran.datasources.renaming`."""

@@ -15,10 +15,16 @@ from fran.errors import ConfigError, DataError
 from fran.io.files import write_json
 from fran.io.volume import Volume, as_label_map, decode, read_native_grid, read_volume, write_label_map
 from fran.labels import MAX_LABEL, Remapping
+from fran.parallel.progress import shown
 
 
 def harmonise(
-    folder: Path, pairs: Sequence[Pair], names: Mapping[int, str], out: Path | None = None, others: Sequence[Path] = ()
+    folder: Path,
+    pairs: Sequence[Pair],
+    names: Mapping[int, str],
+    out: Path | None = None,
+    others: Sequence[Path] = (),
+    progress: bool = False,
 ) -> Repair:
     """Write ``<folder>_harmonised``, in which every label map has exactly the grid of its image.
 
@@ -31,12 +37,13 @@ def harmonise(
         names: label names, kept in the headers.
         out: folder to write.
         others: files that are taken over.
+        progress: show on stderr how many pairs are done.
 
     Raises:
         ConfigError: every grid is its image's, or the folder to write exists.
     """
     with new_folder(folder, out, "harmonised") as new:
-        for pair in pairs:
+        for pair in shown(pairs, len(pairs), "harmonise", progress):
             try:
                 _harmonise(new, pair, names)
             except DataError as error:
@@ -74,6 +81,7 @@ def relabel(
     names: Mapping[int, str],
     out: Path | None = None,
     in_place: bool = False,
+    progress: bool = False,
 ) -> Repair:
     """Write ``<folder>_relabelled`` with other label values; images are taken over, labels.json follows.
 
@@ -86,6 +94,7 @@ def relabel(
         names: declared label names by old value.
         out: folder to write.
         in_place: replace the label maps, and labels.json, of the datasource itself.
+        progress: show on stderr how many label maps are done.
 
     Raises:
         ConfigError: a value that cannot be used, both `out` and `in_place`, or the folder to write exists.
@@ -96,9 +105,9 @@ def relabel(
     if in_place:
         if out is not None:
             raise ConfigError(f"out: expected none with in_place=true, found {out}; drop one of the two")
-        return _relabel_in_place(folder, lms, strange, plain, new_names)
+        return _relabel_in_place(folder, lms, strange, plain, new_names, progress)
     with new_folder(folder, out, "relabelled") as new:
-        for path in lms:
+        for path in shown(lms, len(lms), "relabel", progress, "label map"):
             lm = _relabelled(path, strange, plain)
             if lm is None:
                 new.take(path)
@@ -113,12 +122,18 @@ def relabel(
 
 
 def _relabel_in_place(
-    folder: Path, paths: Sequence[Path], strange: Mapping[int, int], plain: Remapping, names: Mapping[int, str]
+    folder: Path,
+    paths: Sequence[Path],
+    strange: Mapping[int, int],
+    plain: Remapping,
+    names: Mapping[int, str],
+    progress: bool,
 ) -> Repair:
     repair = Repair(folder)
-    for path in paths:  # before anything is replaced: a label map that cannot be read would leave half of them changed
+    # before anything is replaced: a label map that cannot be read would leave half of them changed
+    for path in shown(paths, len(paths), "read", progress, "label map"):
         _relabelled(path, strange, plain)
-    for path in paths:
+    for path in shown(paths, len(paths), "relabel", progress, "label map"):
         lm = _relabelled(path, strange, plain)
         if lm is not None:
             write_label_map(path.resolve(), lm.array, lm.native, names)

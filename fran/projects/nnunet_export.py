@@ -21,6 +21,7 @@ from fran.io.volume import decode, read_native_grid, read_volume, stem, write_im
 from fran.labels import LabelFlow, LabelRules, resolve_labels
 from fran.parallel.jobs import Failure
 from fran.parallel.local import run_jobs
+from fran.parallel.progress import shown
 from fran.projects.database import CaseRow
 from fran.projects.project import Project
 from fran.projects.source_labels import source_labels
@@ -64,7 +65,11 @@ class _Task:
 
 
 def export_nnunet(
-    project: Project, folder: Path, datasources: Sequence[str] | None = None, num_workers: int = 1
+    project: Project,
+    folder: Path,
+    datasources: Sequence[str] | None = None,
+    num_workers: int = 1,
+    progress: bool = False,
 ) -> Export:
     """Write imagesTr, labelsTr, imagesTs, labelsTs, dataset.json, splits_final.json and a record of what became what.
 
@@ -76,6 +81,7 @@ def export_nnunet(
         folder: the data set to write, ``…/Dataset501_Name``.
         datasources: names of those to export; None is all.
         num_workers: processes that convert.
+        progress: show on stderr how many cases are done.
 
     Raises:
         ConfigError: the name cannot be nnU-Net's, the folder exists, or the data cannot be one data set of nnU-Net's.
@@ -94,7 +100,7 @@ def export_nnunet(
     temporary = folder.with_name(f".tmp-{os.getpid()}-{folder.name}")
     try:
         tasks = [_task(case, temporary, ending, flow, names) for case in cases]
-        converted = _converted(tasks, num_workers)
+        converted = _converted(tasks, num_workers, progress)
         content = _dataset_json(folder.name.partition("_")[2], channel, names, len(training), ending)
         write_json(temporary / "dataset.json", content)
         write_splits(temporary / FILE, splits)
@@ -157,11 +163,11 @@ def _task(case: CaseRow, folder: Path, ending: str, flow: LabelFlow, names: Mapp
     return _Task(case, image, folder / lms / f"{case.case_id}{ending}", values, names)
 
 
-def _converted(tasks: Sequence[_Task], num_workers: int) -> dict[str, list[str]]:
+def _converted(tasks: Sequence[_Task], num_workers: int, progress: bool) -> dict[str, list[str]]:
     """Make the files of every case; what was not linked, by case."""
     found: dict[str, list[str]] = {}
     problems = []
-    for index, result in run_jobs(_export_case, tasks, num_workers):
+    for index, result in shown(run_jobs(_export_case, tasks, num_workers), len(tasks), "export", progress):
         case = tasks[index].case
         if isinstance(result, Failure):
             step = "mend or restore it; fran check names what is wrong"

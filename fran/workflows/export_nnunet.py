@@ -27,7 +27,7 @@ def export_nnunet(job: Job[ExportNnunetConfig]) -> None:
     for name in config.datasources or []:
         if name not in project.datasources:
             raise ConfigError(f"datasources: unknown datasource '{name}'; {choices(name, project.datasources)}")
-    done = export_nnunet(project, Path(config.output), config.datasources, config.num_processes)
+    done = export_nnunet(project, Path(config.output), config.datasources, config.num_processes, progress=True)
     for warning in done.warnings:
         log.warning("%s", warning)
     n_files = 2 * (done.n_training + done.n_test)

@@ -21,8 +21,15 @@ SAID: dict[str, tuple[str, ...]] = {
     "train": ("project", "plan", "model", "fold", "run", "resume", "sweep"),
     "cv": ("project", "plan", "model", "folds"),
     "infer": ("project", "runs", "input"),
+    "export": ("project", "run", "output"),
+    "crops": ("project", "plan"),
+    "model ls": ("project", "plan"),
+    "model show": ("project", "plan"),
+    "postprocess search": ("project", "group", "runs"),
 }
 """Verbs that say a first word, and the keys that it names: groups always, other settings where they are typed."""
+CONF = {"model ls": "models", "model show": "models", "postprocess search": "postprocess_search"}
+"""Primary configurations of those that are not called as these."""
 NOTHING_TO_WAIT_FOR = ("-h", "--help", "-q", "--quiet", "--cfg", "-c", "--info", "--hydra-help", "--version", "--json")
 
 
@@ -55,9 +62,11 @@ def first_word(name: str, arguments: Sequence[str]) -> str:
         'fran train: project kits, resume plan1-dynunet-f0-1; loading PyTorch …'
         >>> first_word("infer", ["runs=[a,b]", "input=new"])
         'fran infer: project demo, runs [a,b], input new; loading PyTorch …'
+        >>> first_word("model ls", ["plan=plan2"])
+        'fran model ls: project demo, plan plan2; loading PyTorch …'
     """
     typed = dict(argument.lstrip("+").split("=", 1) for argument in arguments if "=" in argument)
-    groups = {} if "resume" in typed else settings_of(Verb(name, "", "")).groups
+    groups = {} if "resume" in typed else settings_of(Verb(CONF.get(name, name), "", "")).groups
     groups |= chosen_by_preset(typed["preset"], arguments) if "preset" in typed else {}
     known = {"project": "demo", **groups, **typed}
     return f"fran {name}: {', '.join(f'{key} {known[key]}' for key in SAID[name] if key in known)}; loading PyTorch …"

@@ -44,9 +44,9 @@ def fix(job: Job[FixConfig], verb: str) -> None:
 
 def _repaired(source: Datasource, verb: str, config: FixConfig) -> Repair:
     if verb == "relabel":
-        return source.relabel(_remapping(config.remapping, source.name), config.out, config.in_place)
+        return source.relabel(_remapping(config.remapping, source.name), config.out, config.in_place, progress=True)
     if verb == "harmonise":
-        return source.harmonise(config.out)
+        return source.harmonise(config.out, progress=True)
     if verb == "names":
         return source.rename_files(config.out)
     return source.rename_duplicates(config.out)

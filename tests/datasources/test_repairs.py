@@ -37,6 +37,24 @@ def test_relabel_writes_a_new_folder(folder: Path, pair: Writer, tmp_path: Path)
     assert made.scan(tmp_path / "store").ok
 
 
+def test_repairs_count_what_they_read(
+    folder: Path, pair: Writer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("fran.parallel.progress._FIRST_S", 0.0)
+    pair("raw_1")
+    pair("raw_2")
+    Datasource(folder).relabel({2: 7}, progress=True)
+    assert "relabel: 2 of 2 label maps" in capsys.readouterr().err
+    Datasource(folder).relabel({2: 7}, in_place=True, progress=True)
+    assert [line.split(",")[0] for line in capsys.readouterr().err.splitlines() if " 2 of 2 " in line] == [
+        "read: 2 of 2 label maps",
+        "relabel: 2 of 2 label maps",
+    ]
+    with pytest.raises(ConfigError, match="none that can be mended"):
+        Datasource(folder).harmonise(progress=True)
+    assert "harmonise: 2 of 2 cases" in capsys.readouterr().err
+
+
 def test_relabel_in_place_only_when_asked(folder: Path, pair: Writer) -> None:
     image, lm = pair("raw_1")
     before = image.read_bytes()

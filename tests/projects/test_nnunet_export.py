@@ -35,9 +35,17 @@ def filled(project: Project, kits: Path, tmp_path: Path) -> Project:
     return project
 
 
-def test_what_fits_is_linked(filled: Project, kits: Path, tmp_path: Path) -> None:
+def test_what_fits_is_linked(
+    filled: Project,
+    kits: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("fran.parallel.progress._FIRST_S", 0.0)
     folder = tmp_path / "nnUNet_raw" / "Dataset501_Organs"
-    done = export_nnunet(filled, folder)
+    done = export_nnunet(filled, folder, progress=True)
+    assert "export: 8 of 8 cases" in capsys.readouterr().err
     assert (done.n_training, done.n_test, done.converted, done.warnings) == (6, 2, (), ())
     assert (folder / "imagesTr" / "kits_03_0000.nii.gz").readlink() == kits / "images" / "kits_03.nii.gz"
     assert (folder / "labelsTs" / "late_01.nii.gz").resolve() == tmp_path / "raw" / "late" / "lms" / "late_01.nii.gz"

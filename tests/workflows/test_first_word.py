@@ -16,7 +16,7 @@ WITHOUT = "import sys\nfor name in ('torch', 'mlflow', 'hydra', 'omegaconf', 'nu
 
 @pytest.mark.parametrize("name", SAID)
 def test_it_comes_before_anything_heavy_into_a_pipe_too(name: str) -> None:
-    code = f"{WITHOUT}sys.argv = ['fran', '{name}', 'project=kits']\nfrom fran.cli import main\nmain()"
+    code = f"{WITHOUT}sys.argv = ['fran', *'{name}'.split(), 'project=kits']\nfrom fran.cli import main\nmain()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.startswith(f"fran {name}: project kits")
     assert done.stdout == "" and "Traceback" in done.stderr  # the verb itself needs what is blocked
