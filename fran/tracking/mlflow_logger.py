@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -163,8 +164,14 @@ def reason(error: Exception, uri: str) -> str:
     Example:
         >>> reason(OSError("https://me:secret@host:5000/x is away\\nat line 1"), "https://me:secret@host:5000/x")
         'https://host:5000/x is away'
+        >>> reason(OSError('Max retries exceeded with url: /x (Caused by A("B: [Errno 111] Connection refused"))'), "")
+        'no answer (connection refused)'
     """
-    return str(error).replace(uri.rstrip("/"), without_secret(uri.rstrip("/"))).partition("\n")[0]
+    said = str(error)
+    if "Max retries exceeded" in said:
+        cause = re.search(r"(?<=\] )[\w ]+|timed out|\d+ error responses", said)
+        return f"no answer ({cause[0].lower()})" if cause else "no answer"
+    return said.replace(uri.rstrip("/"), without_secret(uri.rstrip("/"))).partition("\n")[0]
 
 
 def without_secret(uri: str) -> str:

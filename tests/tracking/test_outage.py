@@ -22,6 +22,8 @@ from fran.tracking.runs import RunRecord, write_record
 from fran.tracking.settings import TrackingSettings
 from fran.tracking.unsent import UNSENT, Unsent
 from fran.training.interrupt import TrainingInterrupted
+from tests.conftest import Fran
+from tests.workflows.sweeping import demo_project
 
 from .mlflow_server import free_port, mlflow_server
 from .tiny import train
@@ -146,6 +148,20 @@ def test_a_server_that_is_away_is_an_error_at_the_beginning_within_seconds_and_w
         check_store(settings)
     assert time.monotonic() - begun < 60, "MLflow's own patience is four minutes"
     assert "secret" not in str(caught.value)
+
+
+def test_a_server_that_is_away_is_said_before_anything_is_preprocessed(
+    fran: Fran, fran_home: Path, tmp_path: Path
+) -> None:
+    demo_project(fran, tmp_path, 2)
+    settings = ("project=demo", "patch_dim0=32", "patch_dim1=16", f"tracking.uri=http://127.0.0.1:{free_port()}")
+    for more in ((), ("--dry-run",)):
+        done = fran("train", *settings, *more, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0")
+        assert done.returncode == 1
+        assert "no answer (connection refused); start it, or train with" in " ".join(done.stderr.split())
+        assert "Traceback" not in done.stderr
+    assert not list(fran_home.rglob("manifest.json"))
+    assert not list((fran_home / "cold" / "checkpoints" / "demo").iterdir()), "no run was begun"
 
 
 def test_a_store_that_failed_is_left_alone_for_a_while(

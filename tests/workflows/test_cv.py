@@ -115,10 +115,18 @@ def test_folds_are_trained_once_go_on_after_a_kill_and_become_one_result(fran, f
     assert nothing.returncode == 1
     assert "fran cv project=demo" in nothing.stderr
 
-    swept = fran("train", "-m", *QUICK, "trainer.max_epochs=1", "fold=0,1")
+    swept = fran("train", "-m", *QUICK, "trainer.max_epochs=1", "fold=0,1", "tracking.register=true")
     assert swept.returncode == 0, swept.stderr
     assert (group / "group.json").is_file()
     before = read_record(runs / "plan1-dynunet-f0-1")
+    store = client_of(sqlite_uri(fran_home / "projects" / "demo" / "mlflow.db"))
+    of_fold = {n: store.get_model_version_by_alias("demo-plan1-dynunet", f"best-f{n}") for n in (0, 1)}
+    names = {n: store.get_run(version.run_id).info.run_name for n, version in of_fold.items()}
+    assert names == {n: f"plan1-dynunet-f{n}-1" for n in (0, 1)}
+    dices = {n: read_record(runs / name).result["best_dice"] for n, name in names.items()}
+    best = store.get_model_version_by_alias("demo-plan1-dynunet", "best")
+    assert best.version == of_fold[max(dices, key=lambda n: (dices[n], -n))].version
+    assert best.source.endswith("checkpoints/best.ckpt")
 
     # the whole of it, killed while fold 2 is trained
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
