@@ -47,7 +47,7 @@ GO_ON = (
 """Configurations of verbs that an interruption costs no more than what was in their hands."""
 
 INTERRUPTED = 128 + signal.SIGINT
-BEGIN_ANEW = ("export", "report")
+BEGIN_ANEW = ("export", "export_nnunet", "report")
 """Configurations of verbs that answer as JSON too and yet do work, of which an interruption leaves nothing."""
 
 SERVERS = ("ui",)

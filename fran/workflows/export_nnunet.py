@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 
 from fran.errors import ConfigError, choices
 from fran.workflows.entry import Job, run_verb
 from fran.workflows.projects import existing_project
 from fran.workflows.schema import ExportNnunetConfig
-from fran.workflows.terminal import say
+from fran.workflows.terminal import say, say_json
 
 log = logging.getLogger("fran.export")
 
@@ -30,6 +31,9 @@ def export_nnunet(job: Job[ExportNnunetConfig]) -> None:
     done = export_nnunet(project, Path(config.output), config.datasources, config.num_processes, progress=True)
     for warning in done.warnings:
         log.warning("%s", warning)
+    if config.json:
+        say_json(asdict(done))
+        return
     n_files = 2 * (done.n_training + done.n_test)
     say(
         f"{done.folder}: {done.n_training} training and {done.n_test} test cases, {n_files - len(done.converted)} of "

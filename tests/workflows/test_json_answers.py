@@ -47,7 +47,7 @@ QUESTIONS: dict[str, tuple[str, str]] = {
     "score": ("pred={raw}/lms gt={raw} output={out} metrics=[dice] samples=10 pictures=0", "scores.summary.0.name"),
     "doctor": ("", "findings.0.what"),
 }
-WORK = {"init", "add-data", "import-nnunet", "train", "cv", "infer", "export", "report"}
+WORK = {"init", "add-data", "import-nnunet", "train", "cv", "infer", "export", "export-nnunet", "report"}
 """Verbs that do something and say what; docs/cli.md lists their fields."""
 ELSEWHERE = {"hpc ls", "hpc pull", "cv show", "sweep show"}
 """Verbs that need a cluster or a training; their tests are those of the verbs."""
@@ -153,6 +153,11 @@ def test_projects_as_json(answer: Callable[..., tuple[dict[str, Any], str]], tmp
     assert sum(sum(by_source.values()) for by_source in second["folds"]["cases"].values()) == 3
     page, _ = answer("report", "project=organs", "sheet_cases=0")
     assert page["about"] == "project" and Path(page["page"]).is_file()
+    data_set = tmp_path / "nnUNet_raw" / "Dataset501_Organs"
+    exported, _ = answer("export-nnunet", "project=organs", f"output={data_set}")
+    assert (exported["n_training"], exported["labels"]["1"]) == (3, "kidney") and Path(exported["folder"]) == data_set
+    back, _ = answer("import-nnunet", str(data_set), "-t", "again")
+    assert sorted(back["added"]) == sorted([*first["added"], bad["case_id"]])
 
 
 def test_models_as_json(answer: Callable[..., tuple[dict[str, Any], str]], fran_home: Path, tmp_path: Path) -> None:

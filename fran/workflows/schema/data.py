@@ -140,6 +140,7 @@ class ExportNnunetConfig(ProjectVerbConfig):
     output: str = MISSING
     datasources: list[str] | None = None
     num_processes: int = 2
+    json: bool = False
 
 
 def label_names(labels: Any) -> dict[int, str] | None:
