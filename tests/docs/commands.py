@@ -21,6 +21,8 @@ PROGRAMS = (
 SHELL_LINE = re.compile(rf"(\$ |(?:{PROGRAMS})\b(?! = |:)|\.venv/bin/|[A-Z_]+=\S+ )")
 # a line of any block that begins like this is a command, whatever the block is
 FRAN_LINE = re.compile(r"(\$ )?(srun |[A-Z_]+=\S+ )*(fran [a-z-]+|python (scripts/|train\.py))")
+# what a command says, kept in a variable of the shell
+IN_VARIABLE = re.compile(r"^\w+=\$\((.*)\)$")
 INLINE = re.compile(r"`((?:fran (?!_)[a-z-]+|python scripts/\w+\.py|python train\.py)(?: [^`]*)?)`")
 LEFT_OPEN = re.compile(r"\.\.\.|…|<")
 
@@ -116,6 +118,16 @@ def blocks(text: str) -> Iterator[tuple[int, list[str]]]:
         number += 1
 
 
+def python_blocks() -> dict[str, str]:
+    """Indented blocks of Python, by ``<page>: <first line>``."""
+    return {
+        f"{page.name}: {lines[0]}": "\n".join(lines)
+        for page in pages()
+        for _, lines in blocks(page.read_text(encoding="utf-8"))
+        if re.match(r"(from [\w.]+ )?import ", lines[0])
+    }
+
+
 def _of_block(page: str, number: int, lines: list[str]) -> Iterator[Command]:
     """In a block with ``$`` what has none is output; in a shell block every line is a command; elsewhere fran's are."""
     prompts = any(line.startswith("$ ") for line in lines)
@@ -127,6 +139,7 @@ def _of_block(page: str, number: int, lines: list[str]) -> Iterator[Command]:
             i += 1
             line = f"{line[:-1].rstrip()} {lines[i].strip()}"
         i += 1
+        line = IN_VARIABLE.sub(r"\1", line)
         wanted = line.startswith("$ ") if prompts else (shell and line.strip()) or FRAN_LINE.match(line)
         if wanted:
             shown = lines[i] if i < len(lines) else ""

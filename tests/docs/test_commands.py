@@ -1,8 +1,9 @@
 """Every command in README.md, docs/ and the help of `fran` does what a reader expects: it works.
 
 A command is run as it stands on small data (`QUICK`); or composed here, and run with little to do by
-test_long_commands.py (`LONG`); or composed alone, for a reason that is stated (`COMPOSED`, `NOT_RUN`). Commands of
-other programs have a reason each (`OTHERS`). A new command that none of these know fails.
+test_long_commands.py (`LONG`); or composed alone: a training with the keys of one that is run (`ALIKE`), or for a
+reason that is stated (`COMPOSED`, `NOT_RUN`). Commands of other programs have a reason each (`OTHERS`). A new command
+that none of these know fails, and so does one that two of them know.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ NOT_RUN = {
     "against=": "needs two predictions of one folder; tests/workflows/test_score.py compares such",
     "-t strokes": "needs a BIDS data set; tests/workflows/test_other_layouts.py makes one",
     "project=liver": "needs a data set of nnU-Net; tests/workflows/test_other_layouts.py makes one",
+    "find_batch_size=true": "tries up to all memory of this machine; tests/workflows/test_whole_way.py finds one",
     "trainer.devices=": "needs several GPUs; tests/training/test_ranks.py runs two processes",
     "hpc:": "needs a cluster; tests/remote/test_commands.py asks an OpenSSH server",
     "runs=[run1,run2]": "stands for any two runs",
@@ -89,7 +91,31 @@ STANDS_FOR = (
     ("input=<folder>", "input=/data/new"),
     ("output=<folder>", "output=out"),
     ("http://<machine>:5000 folder=<folder with mlflow.db>", "http://host:5000 folder=/data"),
+    ("-t <title> -i <folder>", "-t kits -i /data/kits"),
+    ("<workbook> --out <folder>", "nodes.xlsx --out my_conf"),
+    ("fran check --json", "fran check /data/kits --json"),
+    ("fran check <folder>", "fran check /data/kits"),
+    ("fran cv ... ", "fran cv project=kits "),
+    ("fran train ... ", "fran train project=kits "),
+    ("fran train … ", "fran train project=kits "),
+    ("python train.py -m …", "python train.py -m model=dynunet,segresnet"),
+    ("fran train resume=…", "fran train project=kits resume=plan1-dynunet-f0-1"),
+    ("fran train resume=<run>", "fran train project=kits resume=plan1-dynunet-f0-1"),
+    ("fran train plan=<name>", "fran train plan=plan2"),
+    ("search=<file>", "search=lr"),
+    ("postprocess=<rules.json>", "postprocess=my_rules.json"),
+    ("pred=…", "pred=/data/predictions"),
+    ("gt=…", "gt=/data/references"),
+    ("fran score ... datasource=<name>", "fran score pred=/data/predictions gt=/data/references datasource=kits"),
+    ("project=<title>", "project=kits"),
+    ("project=... plan=...", "project=kits plan=plan1"),
+    ("project=...", "project=kits"),
+    ("NAME", "plan1-dynunet-f0-1"),
 )
+# what nobody could type, whatever is put in
+GRAMMAR = ("fran <verb> [key=value ...]",)
+# settings of a training that change nothing when they are typed
+USUAL = ("plan=plan1", "model=dynunet", "fold=0")
 DEFAULT = {"kits": ["kits"], "demo": ["demo"], "abdomen": ["kits", "lits"], "cysts": ["kits"]}
 PROJECTS = {
     "labels.md": {"organs": ["kits", "lits", "ts"]},
@@ -121,14 +147,15 @@ def filled(command: Command) -> Command:
     text = command.text.removeprefix("srun ").removesuffix(" $how")
     for words, mean in STANDS_FOR:
         text = text.replace(words, mean)
+    if text.startswith("fran infer ") and LEFT_OPEN.search(command.text) and "input=" not in text:
+        text += " input=/data/new"
     return Command(command.page, command.line, text, command.fails)
 
 
 def mentioned(command: Command) -> bool:
-    """Whether a verb is only named, or something is left open."""
-    return (command.verb == " ".join(command.arguments[1:]) and command.page != HELP) or bool(
-        LEFT_OPEN.search(command.text)
-    )
+    """Whether a verb is only named."""
+    named = command.verb == " ".join(command.arguments[1:]) and command.page != HELP
+    return named or command.text in GRAMMAR
 
 
 TYPED = [c for c in map(filled, FRANS) if not mentioned(c) and c.verb != "help"]
@@ -143,11 +170,18 @@ def asks_only(command: Command) -> bool:
     return any(flag in command.arguments for flag in ("--help", "--cfg", "--dry-run"))
 
 
-def of(*, quick: bool) -> list[Command]:
-    wanted = [c for c in TYPED if not reason(c)]
-    if quick:
-        return [c for c in wanted if c.verb in QUICK or (asks_only(c) and "--dry-run" not in c.arguments)]
-    return [c for c in wanted if c.verb in LONG and (not asks_only(c) or "--dry-run" in c.arguments)]
+def kind(command: Command) -> tuple[str, ...]:
+    """Flags and keys of a training, but for its project and for what is so anyway."""
+    typed = [a for a in command.arguments[2:] if a not in USUAL]
+    return tuple(sorted({a.partition("=")[0] for a in typed} - {"project"}))
+
+
+WITHOUT_REASON = [c for c in TYPED if not reason(c)]
+QUICK_RUN = [c for c in WITHOUT_REASON if c.verb in QUICK or (asks_only(c) and "--dry-run" not in c.arguments)]
+LONG_ALL = [c for c in WITHOUT_REASON if c.verb in LONG and (not asks_only(c) or "--dry-run" in c.arguments)]
+FIRST = {kind(c): c for c in reversed(LONG_ALL) if c.verb == "train"}
+ALIKE = {c: FIRST[kind(c)] for c in LONG_ALL if c.verb == "train" and FIRST[kind(c)] != c}
+LONG_RUN = [c for c in LONG_ALL if c not in ALIKE]
 
 
 def composed() -> list[Command]:
@@ -165,6 +199,20 @@ def test_there_are_commands_in_every_page_that_shows_some() -> None:
     assert len(TYPED) > 120
     pages = {c.page for c in TYPED}
     assert {"README.md", "getting_started.md", "training.md", "inference.md", "plans.md", HELP} <= pages
+
+
+def test_every_command_is_tried_in_one_way_and_no_more() -> None:
+    """A new one: its verb is in QUICK or LONG, or what keeps it from being run is in COMPOSED or NOT_RUN."""
+    ways = {str(c): [c in QUICK_RUN, c in LONG_RUN, c in ALIKE, reason(c) is not None] for c in TYPED}
+    assert {command: known for command, known in ways.items() if sum(known) != 1} == {}
+    only_composed = {c for c in TYPED if c in ALIKE or (reason(c) and c.verb in LONG and not asks_only(c))}
+    assert only_composed <= set(composed())
+    assert len(QUICK_RUN) > 80 and len(LONG_RUN) > 60 and len(ALIKE) < 20
+
+
+def test_what_a_page_leaves_open_is_filled_in() -> None:
+    """A new form with … or <name>: say in STANDS_FOR what a reader would type there."""
+    assert [str(c) for c in map(filled, FRANS) if LEFT_OPEN.search(c.text) and c.text not in GRAMMAR] == []
 
 
 def test_every_verb_is_known_here() -> None:
@@ -208,7 +256,7 @@ def test_extras_that_pages_install_exist() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", of(quick=True), ids=str)
+@pytest.mark.parametrize("command", QUICK_RUN, ids=str)
 def test_quick_commands_run(command: Command, tmp_path: Path) -> None:
     place = world(tmp_path, command)
     with place.at():

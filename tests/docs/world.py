@@ -56,7 +56,7 @@ class World:
         for copied in ("references", "predictions"):
             shutil.copytree(self.data / "kits" / "lms", self.data / copied)
         shutil.copytree(self.data / "kits" / "images", self.data / "new")
-        for name in ("new", "predictions", "nnUNet_raw"):
+        for name in ("new", "predictions", "references", "nnUNet_raw"):
             (self.here / name).symlink_to(self.data / name)
         (self.here / "other_program").symlink_to(self.data / "predictions")
         (self.here / "my_rules.json").write_text(json.dumps(RULES))
