@@ -40,7 +40,7 @@ RUNS = {
     SECOND: f"'spacing=[4,4,4]' {SHORT} model.filters=12 trainer/loss=dice_focal trainer.optimiser.lr=1e-3",
 }
 CASES, WAIT_S = 20, 900.0
-DESKTOP, LONG, PHONE = (1100, 1250), (1100, 1900), (390, 844)
+DESKTOP, LONG, PICTURES, PHONE = (1100, 1250), (1100, 1900), (1100, 760), (390, 844)
 COLOURS, COLUMNS = 128, 114
 ONLY_WHAT_DIFFERS = """
 document.querySelector('[data-component-id="mlflow.assistant.chat_panel.close"]')?.click();
@@ -214,7 +214,7 @@ def _answers(address: str) -> bool:
     return False
 
 
-def save(name: str, *pictures: bytes) -> None:
+def save(name: str, *pictures: bytes, colours: int = COLOURS) -> None:
     """Pictures side by side, as a small PNG."""
     from PIL import Image
 
@@ -227,7 +227,7 @@ def save(name: str, *pictures: bytes) -> None:
         whole.paste(image, (at, 0))
         at += image.width + gap
     path = ASSETS / f"{name}.png"
-    whole.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    whole.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
     sys.stdout.write(f"{path.relative_to(ROOT)}: {path.stat().st_size // 1024} kB\n")
 
 
@@ -240,6 +240,9 @@ def pages(demo: Demo, browser: Browser) -> None:
     for name, address, size, dark in desktop:
         browser.show(address, size, dark)
         save(f"report_{name}", browser.picture())
+    for name, address in (("worst", f"{run}#worst"), ("sheet", f"{project}#sheet")):
+        browser.show(address, PICTURES, dark=True)
+        save(f"report_{name}", browser.picture(), colours=256)  # scans need greys beside the colours of labels
     phone = []
     for address, part, dark in ((project, "grids", True), (run, "curves", False), (compared, "spread", True)):
         browser.show(f"{address}#{part}", PHONE, dark, scale=1.5)
