@@ -40,7 +40,7 @@ RUNS = {
     SECOND: f"'spacing=[4,4,4]' {SHORT} model.filters=12 trainer/loss=dice_focal trainer.optimiser.lr=1e-3",
 }
 CASES, WAIT_S = 20, 900.0
-DESKTOP, LONG, PICTURES, PHONE = (1100, 1250), (1100, 1900), (1100, 760), (390, 844)
+DESKTOP, LONG, PICTURES, PHONE = (1100, 1250), (1100, 1900), (1000, 530), (390, 844)
 COLOURS, COLUMNS = 128, 114
 ONLY_WHAT_DIFFERS = """
 document.querySelector('[data-component-id="mlflow.assistant.chat_panel.close"]')?.click();
