@@ -93,6 +93,7 @@ STANDS_FOR = (
     ("http://<machine>:5000 folder=<folder with mlflow.db>", "http://host:5000 folder=/data"),
     ("-t <title> -i <folder>", "-t kits -i /data/kits"),
     ("<workbook> --out <folder>", "nodes.xlsx --out my_conf"),
+    ("fran cv show --json", "fran cv show project=kits --json"),
     ("fran check --json", "fran check /data/kits --json"),
     ("fran check <folder>", "fran check /data/kits"),
     ("fran cv ... ", "fran cv project=kits "),
