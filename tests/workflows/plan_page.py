@@ -10,6 +10,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +20,8 @@ import numpy as np
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "plans.md"
 BLOCK = re.compile(r"    \$ (fran .*)\n((?:    (?!\$ ).*\n|\n(?=    (?!\$ )))*)")
+IMPORTED = "fran/cold/predictions/totalseg/LITS-1088"
+"""Folder of label maps that the page's plan crops to."""
 SIZES = {"nodesthick": ((64, 72, 20), (1.5, 1.5, 5.0), 8), "nodes": ((80, 72, 60), (1.0, 1.0, 1.5), 12)}
 
 
@@ -34,7 +37,10 @@ def shown(command: str) -> str:
 
 
 def make_project(home: Path) -> None:
-    """Project `nodes` below ``<home>/fran``, of two datasources; `home` must be the process's home folder."""
+    """Project `nodes` below ``<home>/fran``, of two datasources; `home` must be the process's home folder.
+
+    The label maps that the plan `nodes` imports are there too.
+    """
     from fran import Project
 
     project = Project("nodes")
@@ -45,6 +51,7 @@ def make_project(home: Path) -> None:
             (folder / side).mkdir(parents=True)
         for k in range(n):
             _write(folder, f"{name}_{k:02d}.nii.gz", size, np.diag([*spacing, 1.0]), k)
+        shutil.copytree(folder / "lms", home / IMPORTED, dirs_exist_ok=True)
         project.add_data({"ds": name, "folder": folder, "alias": None})
     project.maybe_store_projectwide_properties()
 
