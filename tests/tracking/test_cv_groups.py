@@ -76,6 +76,7 @@ def test_members_are_those_of_equal_settings_and_the_newest_finished_one_stands_
     assert chosen([done, finished_too]) is finished_too
 
 
+@pytest.mark.slow
 def test_folds_of_several_processes_get_one_parent(tmp_path: Path, make_record: Make, make_store: Any) -> None:
     client, uri, experiment = make_store(tmp_path / "proj")
     folds = [make_record(fold) for fold in range(3)]

@@ -150,6 +150,7 @@ def test_a_server_that_is_away_is_an_error_at_the_beginning_within_seconds_and_w
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_is_said_before_anything_is_preprocessed(
     fran: Fran, fran_home: Path, tmp_path: Path
 ) -> None:

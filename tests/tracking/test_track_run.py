@@ -87,6 +87,7 @@ def test_the_load_of_the_machine_is_sampled_where_it_is_asked_for(tmp_path: Path
     assert {thread.name for thread in threading.enumerate()} <= before, "nobody goes on sampling"
 
 
+@pytest.mark.slow
 def test_two_processes_may_start_in_one_new_store(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from fran.tracking.settings import TrackingSettings;"

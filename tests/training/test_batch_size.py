@@ -56,6 +56,7 @@ def find(spec, mib):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_the_batch_fills_the_limit_and_no_more(make_spec):
     spec = make_spec(SMALL, threads=1)
     batch_size, patch, larger, said = find(spec, 600)

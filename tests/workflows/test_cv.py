@@ -76,6 +76,7 @@ def test_folds_of_other_settings_are_said_to_be_that(tmp_path: Path, capsys: pyt
     assert json.loads(capsys.readouterr().out)["missing"] == {"0": why}
 
 
+@pytest.mark.slow
 def test_a_fold_that_another_process_took_meanwhile_is_left_to_it(
     fran,  # type: ignore[no-untyped-def]
     tmp_path: Path,

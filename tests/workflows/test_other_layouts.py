@@ -41,6 +41,7 @@ def test_check_and_a_choice_of_channel(tmp_path: Path, fran: Fran, fran_home: Pa
     assert fran("init", "project=brains", "datasource=[Dataset005_Brain]").returncode == 0
 
 
+@pytest.mark.slow
 def test_import_takes_the_folds_that_nnunet_has(tmp_path: Path, fran: Fran, fran_home: Path) -> None:
     names = [f"liver_{k}" for k in range(4)]
     folder = write_nnunet(tmp_path / "nnUNet_raw" / "Dataset004_Liver", names)
@@ -78,6 +79,7 @@ def test_import_without_folds_and_of_other_folders(tmp_path: Path, fran: Fran) -
     assert (refused.returncode, f"other layouts: fran init -i {tmp_path}" in refused.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_export_and_import_again(tmp_path: Path, fran: Fran) -> None:
     folder = write_decathlon(tmp_path / "Task09_Spleen", [f"spleen_{k}" for k in range(4)])
     assert fran("init", "-t", "spleens", "-i", str(folder)).returncode == 0

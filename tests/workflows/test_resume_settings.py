@@ -46,6 +46,7 @@ def test_a_trial_that_goes_on_keeps_the_batch_size_that_was_found(fran_home: Pat
     assert not [o for o in again.overrides if "find" in o], "nor is it searched for by a later resume"
 
 
+@pytest.mark.slow
 def test_a_space_is_for_a_search(fran: Fran, tmp_path: Path) -> None:
     demo_project(fran, tmp_path, 2)
     done = fran("train", "project=demo", "search=lr", "--dry-run")
