@@ -137,7 +137,8 @@ def run_verb(
     try:
         if old := hint(name, sys.argv[1:]):  # `fran` asks before; the scripts do not
             raise ConfigError(old)
-        with traceless(flags_last(spoken(sys.argv[1:]))) as sys.argv[1:]:
+        with traceless(spoken(sys.argv[1:])) as given:
+            sys.argv[1:] = flags_last(given)
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(run)()
         status = 0
     except BaseException as error:  # noqa: BLE001  (what is not known here is raised again)

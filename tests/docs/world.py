@@ -18,6 +18,9 @@ import numpy as np
 import openpyxl
 import pytest
 
+from fran.io.volume import stem
+from fran.labels import LabelScheme
+
 SOURCES: Mapping[str, Mapping[int, str]] = {
     "kits": {1: "kidney", 2: "tumour"},
     "lits": {1: "liver", 2: "tumour"},
@@ -55,6 +58,7 @@ class World:
         (self.here / "raw").symlink_to(self.data)
         for copied in ("references", "predictions"):
             shutil.copytree(self.data / "kits" / "lms", self.data / copied)
+        _say_what_is_predicted(self.data / "predictions")
         shutil.copytree(self.data / "kits" / "images", self.data / "new")
         for name in ("new", "predictions", "references", "nnUNet_raw"):
             (self.here / name).symlink_to(self.data / name)
@@ -143,6 +147,14 @@ def jobs_of_sweep(words: Sequence[str]) -> list[list[str]]:
     ]
     kept = [w for w in words if "=" not in w and w != "-m"]
     return [[*kept, *map(str, job)] for job in itertools.product(*each)]
+
+
+def _say_what_is_predicted(folder: Path) -> None:
+    """The names and origins of kits' labels beside each label map, as `fran infer` writes them."""
+    origins = {value: (("kits", value, name),) for value, name in SOURCES["kits"].items()}
+    said = {"labels": LabelScheme(tuple(origins), SOURCES["kits"], origins).to_dict()}
+    for lm in folder.glob("*.nii.gz"):
+        (folder / f"{stem(lm)}.json").write_text(json.dumps(said))
 
 
 def _write_source(folder: Path, labels: Mapping[int, str], n: int, seed: int) -> None:

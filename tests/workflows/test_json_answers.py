@@ -51,7 +51,7 @@ WORK = {"init", "add-data", "import-nnunet", "train", "cv", "infer", "export", "
 """Verbs that do something and say what; docs/cli.md lists their fields."""
 ELSEWHERE = {"hpc ls", "hpc pull", "cv show", "sweep show"}
 """Verbs that need a cluster or a training; their tests are those of the verbs."""
-WITHOUT_PROJECT = ("check", "labels tsl", "score", "doctor")
+WITHOUT_PROJECT = ("check", "labels tsl", "project ls", "score", "doctor")
 
 
 @pytest.fixture(scope="module")
