@@ -219,7 +219,7 @@ def test_two_devices_train_what_one_does(make_spec, device):
     assert set(result.case_dice) == set(pair.data.val_ids)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_check_of_a_gpu_runs_whole_on_a_cpu(tmp_path):
     """Tests and benchmark by the one command, which differs on a GPU by the device alone."""
     kept = {name: value for name, value in os.environ.items() if name not in ("NNUNET_PEER", "PYTEST_ADDOPTS")}

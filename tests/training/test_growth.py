@@ -28,8 +28,10 @@ def growth(tmp_path: Path, *options: str) -> dict[str, Any]:
     return run
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("workers", "cache"), [("0", "ram"), ("2", "none")])
+@pytest.mark.parametrize(
+    ("workers", "cache"),
+    [pytest.param("0", "ram", marks=pytest.mark.long), pytest.param("2", "none", marks=pytest.mark.slow)],
+)
 def test_memory_does_not_grow_with_epochs(tmp_path: Path, workers: str, cache: str) -> None:
     run = growth(tmp_path, "--workers", workers, "--cache", cache)
     assert run["slope_mb_per_epoch"] < BOUND, run

@@ -101,7 +101,7 @@ def _artefacts(client: Any, run_id: str, below: str | None = None) -> set[str]:
     return files.union(*(_artefacts(client, run_id, entry.path) for entry in found if entry.is_dir))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_largest_batch_is_searched_for_once_and_kept_by_a_resume(fran, fran_home: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     demo_project(fran, tmp_path)
     begun = fran("train", *QUICK, "find_batch_size=true", "trainer.steps_per_epoch=1", "run=large")
